@@ -1,0 +1,1 @@
+"""The shell: sockets, files, clocks and the command line, around a core that decides."""
