@@ -1,0 +1,327 @@
+"""Tool calls written out as text: found, or left alone.
+
+Models sometimes write a call instead of making it. It has one of two forms, exactly:
+
+    Tool call: blanks* NAME blanks* ( whitespace* [OBJECT] whitespace* )
+    [Called blanks+ NAME blanks+ with args: whitespace* OBJECT whitespace* ]
+
+NAME is one of the names that are handed in, OBJECT one JSON object (RFC 8259), blanks are spaces and tabs,
+whitespace is JSON's (space, tab, LF, CR). Directly before a call stands nothing or whitespace, directly after it
+nothing, whitespace or one of `.,;:!?` (so that a quoted call stays a quotation).
+
+A call does not begin where Markdown shows text as text: in a line of a block quote, in a code fence, in inline
+code. Of Markdown this module knows those three and nothing else: no lists, no indented code, no backslash
+before a backtick. In doubt it is code, so text is never taken for a call: a line with backticks after its
+opening backticks opens a fence, a closing fence has nothing but blanks after it (as in CommonMark), and where a
+fence and inline code overlap, both count. Lines end with LF, CR LF or CR.
+
+It refuses to know which tools there are, what their arguments mean, and what becomes of a call.
+
+Time is linear in the text, for given names:
+- Reading goes from left to right over line ends, runs of backticks and markers. A fence is skipped once; a
+  paragraph's runs are paired once; no look ever goes back to a line's beginning.
+- Only the scan of an OBJECT goes on for long and can be in vain, after which reading resumes at its start. No
+  place is scanned more than twice so. Take three beginnings of calls, each within the scans of the ones before it.
+  Outside JSON strings no marker can stand, so the first scan is inside a string where the second call begins,
+  and still at its `{`. Then comes `"`, or the second is over at once. That quote ends the first scan's string and
+  begins the second's: from here on one is inside strings where the other is outside. A backslash does not change
+  that, since outside strings it ends a scan. So at the third marker one of the two is outside, and ends.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+
+class WrittenCall(msgspec.Struct, frozen=True, gc=False):
+    """A call that was written as text: its name, and its OBJECT exactly as it stood (`{}` where there was none)."""
+
+    name: str
+    arguments: str
+
+
+def find_calls(text: str, names: Collection[str]) -> tuple[str | WrittenCall, ...]:
+    """One text block's pieces in order: its calls, and byte for byte what stands before, between and after them.
+
+    `names` has every spelling of a tool that counts. Text between calls that is only whitespace is left out.
+    Without a call the text is the one piece, untouched; an empty text has none.
+    """
+    if not text:
+        return ()
+    # Most texts hold no marker, and cost no more than two searches in C.
+    last_marker = max(text.rfind(form.marker) for form in _FORMS)
+    if last_marker < 0 or not names:
+        return (text,)
+    pieces: list[str | WrittenCall] = []
+    done = 0
+    for start, match in _read(text, index_names(names), last_marker):
+        if (before := text[done:start]).strip(_SPACE):
+            pieces.append(before)
+        pieces.append(match.call)
+        done = match.end
+    if (after := text[done:]).strip(_SPACE):
+        pieces.append(after)
+    return tuple(pieces)
+
+
+# --- one call --------------------------------------------------------------------------------------------------
+
+
+class Match(msgspec.Struct, frozen=True, gc=False):
+    """A call stands here, and `end` is the place behind it."""
+
+    call: WrittenCall
+    end: int
+
+
+class Miss(enum.Enum):
+    """Why nothing matched: it can be no call whatever follows, or that cannot be said before more text has come."""
+
+    NO = enum.auto()
+    NEED_MORE = enum.auto()
+
+
+class _Missed(Exception):
+    def __init__(self, miss: Miss) -> None:
+        super().__init__(miss)
+        self.miss = miss
+
+
+class _Form(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to write a call. `spaced`: blanks must stand around the name; else they may stand there."""
+
+    marker: str
+    spaced: bool
+    opening: str
+    closing: str
+    may_be_empty: bool
+
+
+_FORMS = (
+    _Form(marker="Tool call:", spaced=False, opening="(", closing=")", may_be_empty=True),
+    _Form(marker="[Called", spaced=True, opening="with args:", closing="]", may_be_empty=False),
+)
+_SPACE = " \t\r\n"
+_ENDINGS = f".,;:!?{_SPACE}"
+_BLANKS = re.compile(r"[ \t]+")
+_WHITESPACE = re.compile(r"[ \t\r\n]+")
+
+NameIndex: TypeAlias = Mapping[str, tuple[tuple[int, str], ...]]
+"""Names by their first character that is no blank, longest first, each with its count of blanks before that."""
+
+
+def index_names(names: Collection[str]) -> NameIndex:
+    """The names as `match_call` takes them. One of blanks alone is no name: nobody could see it in a text."""
+    index: dict[str, list[tuple[int, str]]] = {}
+    for name in sorted(set(names), key=lambda name: (-len(name), name)):
+        if bare := name.lstrip(" \t"):
+            index.setdefault(bare[0], []).append((len(name) - len(bare), name))
+    return {first: tuple(entries) for first, entries in index.items()}
+
+
+def match_call(text: str, start: int, names: NameIndex, *, at_end: bool) -> Match | Miss:
+    """The call whose form begins at `start`, whatever stands before it.
+
+    `at_end` says that no text will follow; then there is no `Miss.NEED_MORE`. Without it, what is answered for a
+    text is answered for each longer text too, `Miss.NEED_MORE` aside.
+    """
+    outcome: Match | Miss = Miss.NO
+    for form in _FORMS:
+        try:
+            outcome = _match_form(form, text, start, names, at_end)
+        except _Missed as missed:
+            if missed.miss is Miss.NEED_MORE:
+                outcome = missed.miss
+    return Miss.NO if at_end and outcome is Miss.NEED_MORE else outcome
+
+
+def _match_form(form: _Form, text: str, start: int, names: NameIndex, at_end: bool) -> Match | Miss:
+    earliest = _expect(text, start, form.marker) + form.spaced
+    at = _skip(_BLANKS, text, earliest - form.spaced)
+    if at == len(text):
+        raise _Missed(Miss.NEED_MORE)
+    for blanks, name in names.get(text[at], ()):
+        if at - blanks < earliest:
+            continue
+        try:
+            return _match_named(form, text, at - blanks, name, at_end)
+        except _Missed as missed:
+            # A longer name that may still turn out to be meant goes before a shorter one that fits.
+            if missed.miss is Miss.NEED_MORE and not at_end:
+                raise
+    return Miss.NO
+
+
+def _match_named(form: _Form, text: str, at: int, name: str, at_end: bool) -> Match:
+    name_end = _expect(text, at, name)
+    at = _skip(_BLANKS, text, name_end)
+    if form.spaced and at == name_end:
+        raise _Missed(Miss.NEED_MORE if at == len(text) else Miss.NO)
+    begin = _skip(_WHITESPACE, text, _expect(text, at, form.opening))
+    is_empty = form.may_be_empty and text.startswith(form.closing, begin)
+    object_end = begin if is_empty else _end_of_object(text, begin)
+    end = _expect(text, _skip(_WHITESPACE, text, object_end), form.closing)
+    after = text[end : end + 1]
+    if after not in _ENDINGS:
+        raise _Missed(Miss.NO)
+    if not after and not at_end:
+        raise _Missed(Miss.NEED_MORE)
+    return Match(WrittenCall(name, "{}" if is_empty else text[begin:object_end]), end)
+
+
+def _expect(text: str, at: int, literal: str) -> int:
+    """The place behind the literal, which must stand here."""
+    if text.startswith(literal, at):
+        return at + len(literal)
+    raise _Missed(Miss.NEED_MORE if literal.startswith(text[at : at + len(literal)]) else Miss.NO)
+
+
+def _skip(pattern: re.Pattern[str], text: str, at: int) -> int:
+    return at if (skipped := pattern.match(text, at)) is None else skipped.end()
+
+
+# --- the object ------------------------------------------------------------------------------------------------
+
+_DEEPEST = 100  # parsers differ in how deep they go (msgspec: some 1,000), and no tool's schema comes near this
+
+# Raw surrogates cannot be encoded for the client. Of escaped ones only pairs are taken, because the parsers of
+# strict clients refuse lone ones, and a call that the client cannot read must stay text that it can.
+_CHARACTERS = re.compile(r'[^"\\\x00-\x1f\ud800-\udfff]+')
+_ESCAPE = re.compile(
+    r"""\\(?: ["\\/bfnrt]
+      | u (?: [0-9A-CEFa-cef] [0-9A-Fa-f]{3}
+            | [Dd] [0-7] [0-9A-Fa-f]{2}
+            | [Dd] [89ABab] [0-9A-Fa-f]{2} \\u [Dd] [C-Fc-f] [0-9A-Fa-f]{2} ) )""",
+    re.VERBOSE,
+)
+_COMPLETE_ESCAPES = (r"\n", r"\u0000", r"\ud800\udc00")
+_LITERALS = {"t": "true", "f": "false", "n": "null"}
+_NUMBER_CHARACTERS = re.compile(r"[-+.0-9Ee]+")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[Ee][-+]?[0-9]+)?")
+
+
+def _end_of_object(text: str, at: int) -> int:
+    """The place behind the JSON object that begins here."""
+    at = _expect(text, at, "{")
+    closers = ["}"]  # of all open brackets, the innermost last
+    fresh = True  # nothing stands in the innermost bracket yet
+    while closers:
+        at = _skip(_WHITESPACE, text, at)
+        if text.startswith(closers[-1], at):
+            at += 1
+            closers.pop()
+            fresh = False
+            continue
+        if not fresh:
+            at = _skip(_WHITESPACE, text, _expect(text, at, ","))
+        if closers[-1] == "}":
+            at = _end_of_string(text, _expect(text, at, '"'))
+            at = _skip(_WHITESPACE, text, _expect(text, _skip(_WHITESPACE, text, at), ":"))
+        bracket = text[at : at + 1]
+        fresh = bracket in ("{", "[")
+        if not fresh:
+            at = _end_of_scalar(text, at)
+        elif len(closers) == _DEEPEST:
+            raise _Missed(Miss.NO)
+        else:
+            at += 1
+            closers.append("}" if bracket == "{" else "]")
+    return at
+
+
+def _end_of_scalar(text: str, at: int) -> int:
+    first = text[at : at + 1]
+    if first == '"':
+        return _end_of_string(text, at + 1)
+    if first in _LITERALS:
+        return _expect(text, at, _LITERALS[first])
+    end = _skip(_NUMBER_CHARACTERS, text, at)
+    if _NUMBER.fullmatch(text, at, end) is not None:
+        return end
+    # `-`, `1.` and `1e` at the end of what has come so far are numbers that have begun.
+    if end == len(text) and _NUMBER.fullmatch(text[at:] + "0") is not None:
+        raise _Missed(Miss.NEED_MORE)
+    raise _Missed(Miss.NO)
+
+
+def _end_of_string(text: str, at: int) -> int:
+    """The place behind the string whose characters begin here."""
+    while True:
+        at = _skip(_CHARACTERS, text, at)
+        if text.startswith('"', at):
+            return at + 1
+        if (escape := _ESCAPE.match(text, at)) is None:
+            break
+        at = escape.end()
+    # Is it an escape that has only begun, at the end of what has come so far?
+    begun = text[at : at + len(_COMPLETE_ESCAPES[-1])]
+    could_be = (_ESCAPE.fullmatch(begun + complete[len(begun) :]) for complete in _COMPLETE_ESCAPES)
+    raise _Missed(Miss.NEED_MORE if any(could_be) else Miss.NO)
+
+
+# --- where a call may begin ------------------------------------------------------------------------------------
+
+# A CR before LF is not a line's end of its own: a blank line would appear between the two.
+_LINE_END = r"(?:\n|\r(?!\n))"
+_TOKEN = re.compile("|".join([_LINE_END, "`+", *(re.escape(form.marker) for form in _FORMS)]))
+_LINE_BEGINNING = re.compile(r" {0,3}(?:(?P<quote>>)|(?P<fence>~{3,}+|`{3,}+))")
+_CLOSING_FENCE = {mark: re.compile(rf"{_LINE_END} {{0,3}}({mark}{{3,}}+)[ \t]*+(?=[\r\n]|\Z)") for mark in ("`", "~")}
+_PARAGRAPH_END = re.compile(rf"{_LINE_END}[ \t]*+(?:[\r\n]|\Z)")
+_RUN = re.compile(r"`+")
+
+
+def _read(text: str, names: NameIndex, last_marker: int) -> Iterator[tuple[int, Match]]:
+    """The calls of a text with the places where they begin. Nothing is of interest after the last marker."""
+    code_end = 0
+    paragraph_end = 0
+    partners: Mapping[int, int] = {}
+    quoted, at = _begin_line(text, 0)
+    while (token := _TOKEN.search(text, at)) is not None and token.start() <= last_marker:
+        start, at = token.span()
+        kind = text[start]
+        if kind in "\r\n":
+            quoted, at = _begin_line(text, at)
+        elif start < code_end:
+            continue
+        elif kind == "`":
+            if start >= paragraph_end:
+                partners, paragraph_end = _pair_runs(text, start)
+            code_end = partners.get(start, code_end)
+        elif not quoted and (start == 0 or text[start - 1] in _SPACE):
+            match = match_call(text, start, names, at_end=True)
+            if isinstance(match, Match):
+                yield start, match
+                at = match.end
+
+
+def _begin_line(text: str, at: int) -> tuple[bool, int]:
+    """Whether a block quote's line begins here, and where to read on: behind the fence if one opens here."""
+    line = _LINE_BEGINNING.match(text, at)
+    if line is None:
+        return False, at
+    fence = line["fence"]
+    if fence is None:
+        return True, line.end()
+    for closing in _CLOSING_FENCE[fence[0]].finditer(text, line.end()):
+        if closing.end(1) - closing.start(1) >= len(fence):
+            return False, closing.end()
+    return False, len(text)
+
+
+def _pair_runs(text: str, start: int) -> tuple[Mapping[int, int], int]:
+    """From `start` to where its paragraph ends: by each run of backticks the end of the next equally long one."""
+    ending = _PARAGRAPH_END.search(text, start)
+    end = len(text) if ending is None else ending.start()
+    partners: dict[int, int] = {}
+    nearest: dict[int, int] = {}  # by length, the end of the run that is next to the right
+    for run_start, run_end in reversed([run.span() for run in _RUN.finditer(text, start, end)]):
+        length = run_end - run_start
+        if length in nearest:
+            partners[run_start] = nearest[length]
+        nearest[length] = run_end
+    return partners, end
