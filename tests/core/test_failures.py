@@ -1,0 +1,244 @@
+"""What went wrong is one of the kinds, by reason, wording, name and status, in this order."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.events import ServiceError, parse_error
+from core.failures import (
+    ROWS,
+    Failure,
+    Kind,
+    Refusal,
+    classify,
+    parse_retry_after,
+    prompt_too_long,
+    refuse,
+)
+from core.times import Epoch
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "message", "status", "kind"),
+    [
+        # every name and reason of the service's model
+        ("ThrottlingException", None, "Rate exceeded", 429, Kind.RATE_LIMIT),
+        ("ThrottlingException", "DAILY_REQUEST_COUNT", "", 429, Kind.QUOTA),
+        ("ThrottlingException", "MONTHLY_REQUEST_COUNT", "", 400, Kind.QUOTA),
+        ("ThrottlingException", "INSUFFICIENT_MODEL_CAPACITY", "", 429, Kind.OVERLOAD),
+        ("ServiceQuotaExceededException", None, "", 402, Kind.QUOTA),
+        ("ServiceQuotaExceededException", "CONVERSATION_LIMIT_EXCEEDED", "", 402, Kind.CLIENT),
+        ("ServiceQuotaExceededException", "MONTHLY_REQUEST_COUNT", "", 402, Kind.QUOTA),
+        ("ServiceQuotaExceededException", "OVERAGE_REQUEST_LIMIT_EXCEEDED", "", 402, Kind.QUOTA),
+        ("ValidationException", None, "Improperly formed request.", 400, Kind.CLIENT),
+        ("ValidationException", "CONTENT_LENGTH_EXCEEDS_THRESHOLD", "", 400, Kind.TOO_LONG),
+        ("ValidationException", "PROMPT_TOO_LONG", "", 400, Kind.TOO_LONG),
+        ("ValidationException", "INVALID_MODEL_ID", "Invalid model", 400, Kind.NO_SUCH_MODEL),
+        ("ValidationException", "INVALID_CONVERSATION_ID", "", 400, Kind.CLIENT),
+        ("ValidationException", "INVALID_KMS_GRANT", "", 400, Kind.CLIENT),
+        ("ValidationException", "TOOL_USE_RESULT_MISMATCH", "", 400, Kind.CLIENT),
+        ("ValidationException", "THINKING_SIGNATURE_INVALID", "", 400, Kind.CLIENT),
+        ("ValidationException", "IMAGE_SIZE_EXCEEDED", "", 400, Kind.CLIENT),
+        ("AccessDeniedException", None, "User is not authorized", 403, Kind.AUTHENTICATION),
+        ("AccessDeniedException", "TEMPORARILY_SUSPENDED", "", 403, Kind.SUSPENDED),
+        ("AccessDeniedException", "FEATURE_NOT_SUPPORTED", "", 403, Kind.NOT_ALLOWED),
+        ("AccessDeniedException", "UNAUTHORIZED_CUSTOMIZATION_RESOURCE_ACCESS", "", 403, Kind.NOT_ALLOWED),
+        ("AccessDeniedException", "MADE_UP_LATER", "", None, Kind.NOT_ALLOWED),
+        ("InternalServerException", None, "", 500, Kind.SERVER),
+        ("InternalServerException", "MODEL_TEMPORARILY_UNAVAILABLE", "", 500, Kind.OVERLOAD),
+        ("ServiceUnavailableException", None, "", 503, Kind.SERVER),
+        ("UnknownOperationException", None, "", 404, Kind.SERVER),
+        ("UnknownOperationException", None, "", 200, Kind.SERVER),
+        ("InvalidStateEvent", "INVALID_TASK_ASSIST_PLAN", "", None, Kind.SERVER),
+        # wordings that decide
+        (
+            "AccessDeniedException",
+            None,
+            "The bearer token included in the request is invalid.",
+            403,
+            Kind.AUTHENTICATION,
+        ),
+        ("ValidationException", None, "The bearer token included in the request is invalid", 400, Kind.AUTHENTICATION),
+        ("ValidationException", None, "Input is too long.", 400, Kind.TOO_LONG),
+        ("ValidationException", None, "Input content length exceeds threshold of X", 400, Kind.TOO_LONG),
+        ("ThrottlingException", None, "Encountered unexpectedly high load when processing", 429, Kind.OVERLOAD),
+        ("InternalServerException", None, "Encountered unexpectedly high load", None, Kind.OVERLOAD),
+        # a wording that a client could have written into its request decides nothing further in
+        ("ValidationException", None, "Bad value 'Input is too long.'", 400, Kind.CLIENT),
+        # by status where the name says nothing
+        ("", None, "", 400, Kind.CLIENT),
+        ("", None, "", 401, Kind.AUTHENTICATION),
+        ("ExpiredTokenException", None, "", 403, Kind.AUTHENTICATION),
+        ("SomethingException", "SOMETHING", "", 403, Kind.NOT_ALLOWED),
+        ("", None, "", 402, Kind.QUOTA),
+        ("", None, "", 404, Kind.SERVER),
+        ("", None, "", 413, Kind.TOO_LONG),
+        ("", None, "", 429, Kind.RATE_LIMIT),
+        ("", None, "", 500, Kind.SERVER),
+        ("", None, "", 502, Kind.SERVER),
+        ("", None, "", 503, Kind.SERVER),
+        ("", None, "", 301, Kind.SERVER),
+        ("", None, "", 200, Kind.SERVER),
+        ("", None, "", None, Kind.SERVER),
+    ],
+)
+def test_an_error_is_of_the_kind_that_its_words_say(
+    name: str, reason: str | None, message: str, status: int | None, kind: Kind
+) -> None:
+    assert classify(ServiceError(name, reason, message, status)).kind is kind
+
+
+@pytest.mark.parametrize(("size", "kind"), [(600_000, Kind.CLIENT), (600_001, Kind.TOO_LONG)])
+def test_an_improperly_formed_request_that_is_large_is_too_long(size: int, kind: Kind) -> None:
+    error = ServiceError("ValidationException", None, "Improperly formed request.", 400)
+    assert classify(error, body_size=size).kind is kind
+
+
+@pytest.mark.parametrize("body", [b"", b"<html><body>Forbidden</body></html>", b'{"message": "cut o', b"[1]", b"null"])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(403, Kind.AUTHENTICATION), (429, Kind.RATE_LIMIT), (500, Kind.SERVER), (400, Kind.CLIENT), (402, Kind.QUOTA)],
+)
+def test_a_body_that_says_nothing_leaves_it_to_the_status(body: bytes, status: int, kind: Kind) -> None:
+    assert classify(parse_error(status, {"content-type": "text/html"}, body)).kind is kind
+
+
+def test_a_failure_is_one_line_of_bounded_length() -> None:
+    failure = classify(ServiceError("ValidationException", "TOOL_DUPLICATE", "a\nb\r\n" + "c" * 5000, 400))
+    assert failure.message.startswith("the service answered 400 ValidationException (TOOL_DUPLICATE): a b ccc")
+    assert len(failure.message) < 700
+    assert "\n" not in failure.message
+
+
+def test_an_error_inside_an_answer_says_so() -> None:
+    assert classify(ServiceError("InternalServerException", None, "")).message == (
+        "the service said in its answer InternalServerException"
+    )
+
+
+@given(
+    st.builds(
+        ServiceError,
+        name=st.text(max_size=20),
+        reason=st.none() | st.text(max_size=20),
+        message=st.text(max_size=50),
+        status=st.none() | st.integers(100, 599),
+    ),
+    st.integers(0, 1_000_000),
+)
+@settings(deadline=None)
+def test_every_error_is_of_some_kind_that_has_a_row(error: ServiceError, size: int) -> None:
+    assert classify(error, body_size=size).kind in ROWS
+
+
+def test_every_kind_has_a_row() -> None:
+    assert set(ROWS) == set(Kind)
+
+
+NOW = Epoch(1_700_000_000.0)  # Tue, 14 Nov 2023 22:13:20 GMT
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        ("30", 30.0),
+        (" 0 ", 0.0),
+        ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0),
+        ("Tue, 14 Nov 2023 22:13:00 GMT", 0.0),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("٣", None),
+        ("", None),
+        ("9" * 5000, 999999999.0),
+    ],
+)
+def test_retry_after_holds_seconds_or_a_date(value: str | None, expected: float | None) -> None:
+    assert parse_retry_after(value, NOW) == expected
+
+
+def _fail(kind: Kind, message: str = "why", retry_after: float | None = None) -> Failure:
+    return Failure(kind=kind, message=message, retry_after=retry_after)
+
+
+def _refuse(*failures: tuple[str, Failure], ended_by: Failure | None = None) -> Refusal:
+    return refuse(failures, ended_by=ended_by, prompt_tokens=1000, window=200_000)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "error_type", "should_retry"),
+    [
+        ([], "overloaded_error", None),
+        ([Kind.AUTHENTICATION], "permission_error", False),
+        ([Kind.AUTHENTICATION, Kind.AUTHENTICATION], "permission_error", False),
+        ([Kind.RATE_LIMIT], "rate_limit_error", None),
+        ([Kind.QUOTA], "rate_limit_error", False),
+        ([Kind.RATE_LIMIT, Kind.QUOTA], "rate_limit_error", None),
+        ([Kind.SUSPENDED], "overloaded_error", None),
+        ([Kind.SERVER], "overloaded_error", None),
+        ([Kind.NETWORK], "overloaded_error", None),
+        ([Kind.TIMEOUT], "timeout_error", None),
+        ([Kind.NO_SUCH_MODEL], "not_found_error", False),
+        ([Kind.NOT_ALLOWED], "permission_error", False),
+        ([Kind.AUTHENTICATION, Kind.RATE_LIMIT], "overloaded_error", None),
+        ([Kind.TIMEOUT, Kind.NETWORK], "overloaded_error", None),
+    ],
+)
+def test_one_cause_gives_its_own_error_and_several_an_overload(
+    kinds: list[Kind], error_type: str, should_retry: bool | None
+) -> None:
+    refusal = _refuse(*((f"account{index}", _fail(kind)) for index, kind in enumerate(kinds)))
+    assert (refusal.error_type, refusal.should_retry) == (error_type, should_retry)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error_type", "should_retry"),
+    [
+        (Kind.OVERLOAD, "overloaded_error", None),
+        (Kind.ANSWER, "api_error", False),
+        (Kind.CLIENT, "invalid_request_error", None),
+        (Kind.TIMEOUT, "timeout_error", None),
+    ],
+)
+def test_what_ended_the_matter_decides_whatever_others_said_before(
+    kind: Kind, error_type: str, should_retry: bool | None
+) -> None:
+    ended_by = _fail(kind, "the last word")
+    refusal = _refuse(("a", _fail(Kind.SERVER)), ("b", ended_by), ended_by=ended_by)
+    assert refusal == Refusal(error_type=error_type, message="the last word", should_retry=should_retry)
+
+
+def test_all_accounts_are_named_with_what_each_failed_of() -> None:
+    refusal = _refuse(("a", _fail(Kind.SERVER, "broke")), ("b", _fail(Kind.AUTHENTICATION, "was refused")))
+    assert refusal.message.startswith("a: broke; b: was refused (sign in again")
+
+
+@pytest.mark.parametrize(
+    ("waits", "retry_after", "should_retry"),
+    [
+        ([30.4], 30, None),
+        ([0.0], 1, None),
+        ([60.0], 60, None),
+        ([61.0], None, False),
+        ([3600.0, 5.0], 5, None),
+        ([None, 3600.0], None, False),
+        ([None], None, None),
+    ],
+)
+def test_a_client_is_told_to_wait_up_to_a_minute(
+    waits: list[float | None], retry_after: int | None, should_retry: bool | None
+) -> None:
+    refusal = _refuse(*((f"a{i}", _fail(Kind.RATE_LIMIT, "slow down", wait)) for i, wait in enumerate(waits)))
+    assert (refusal.retry_after, refusal.should_retry) == (retry_after, should_retry)
+    for wait in waits:
+        if wait is not None and wait > 60:
+            assert f"(it asks to wait {wait:.0f} seconds)" in refusal.message
+
+
+@pytest.mark.parametrize(("tokens", "expected"), [(250_000, 250_000), (1000, 200_001), (200_000, 200_001)])
+def test_a_prompt_that_is_too_long_always_has_more_tokens_than_the_maximum(tokens: int, expected: int) -> None:
+    assert prompt_too_long(tokens, 200_000) == f"prompt is too long: {expected} tokens > 200000 maximum"
+    failure = _fail(Kind.TOO_LONG)
+    refusal = refuse([("a", failure)], ended_by=failure, prompt_tokens=tokens, window=200_000)
+    assert refusal == Refusal(error_type="invalid_request_error", message=prompt_too_long(tokens, 200_000))
