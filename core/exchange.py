@@ -1,0 +1,389 @@
+"""One client request from first byte to last: what happened goes in, what is wanted next comes out.
+
+`begin` and `advance` answer with a step: the exchange as it is now, notices for whoever listens, and one want or
+the end. Pings, time-outs, retries, refreshes and failover are all of this kind, so each is a row in a test. The
+words for it are in `dialogue`; the shell that carries wants out decides nothing.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from core import eventstream, sse
+from core.anthropic import STATUS_OF_ERROR
+from core.codewhisperer import EVENT_STREAM, generate_call, service_endpoint
+from core.credentials import Token, region_of_profile
+from core.dialogue import (
+    AttemptFailed,
+    BodyEnded,
+    CallFailed,
+    DataArrived,
+    Deliver,
+    Final,
+    Happening,
+    HeadArrived,
+    NoProvider,
+    Notice,
+    ProviderChosen,
+    Refused,
+    StreamEnded,
+    Succeeded,
+    TokenReady,
+    TokenRefused,
+    TokenRejected,
+    TokenUnavailable,
+    Want,
+    WantCall,
+    WantData,
+    WantFreshToken,
+    WantPause,
+    WantProvider,
+    WantStill,
+    WholeAnswer,
+    Woken,
+)
+from core.errors import ShellError
+from core.events import ServiceError, Undecodable, parse_error, parse_event
+from core.failures import ROWS, Failure, Kind, classify, parse_retry_after, refuse
+from core.http import Head
+from core.phases import (
+    Asked,
+    Authorizing,
+    Calling,
+    Choosing,
+    Ended,
+    Exchange,
+    Pausing,
+    Phase,
+    Policy,
+    ReadingRefusal,
+    Streaming,
+)
+from core.response import BufferedResponse, ContentEvent, Reading, fold
+from core.selection import Provider
+from core.times import Instant, Now
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""How much of one answer is buffered: ten times the largest that the largest model can write."""
+
+MAX_ERROR_BYTES = 64 * 1024
+"""How much of an error's body is read; the service's own are under 1 KiB, a proxy's page is not needed whole."""
+
+BACKOFF_BASE = 1.0
+BACKOFF_CAP = 20.0
+"""Seconds before a retry: base times two to the number of retries, capped, then spread by the jitter."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What came of a happening."""
+
+    exchange: Exchange
+    notices: tuple[Notice, ...]
+    want: Want | Final
+
+
+def begin(asked: Asked, *, policy: Policy, now: Now) -> Step:
+    """The first step of a request that was converted."""
+    exchange = Exchange(
+        asked=asked,
+        policy=policy,
+        deadline=now.instant + policy.total,
+        next_ping=now.instant + policy.ping_quiet if asked.conversion.stream else None,
+    )
+    return _choose(exchange, ())
+
+
+def advance(exchange: Exchange, happening: Happening, *, now: Now) -> Step:
+    """The next step, after what happened.
+
+    Raises:
+        ShellError: it was not asked for.
+    """
+    phase = exchange.phase
+    match happening, phase:
+        case Woken(), _ if not isinstance(phase, Ended):
+            return _wake(exchange, now)
+        case ProviderChosen(provider), Choosing():
+            return _authorize(exchange, provider, None, ())
+        case NoProvider(), Choosing():
+            return _give_up(exchange, (), None)
+        case TokenReady(token), Authorizing(provider=provider):
+            return _call(exchange, provider, token, now)
+        case TokenRefused(problem), Authorizing(provider=provider):
+            failure = Failure(kind=Kind.AUTHENTICATION, message=problem)
+            return _next_account(exchange, provider, failure)
+        case TokenUnavailable(problem), Authorizing(provider=provider):
+            # The refresh has had its own retries; what it says of the service's health is a server's error.
+            return _next_account(exchange, provider, Failure(kind=Kind.SERVER, message=problem))
+        case HeadArrived(head), Calling():
+            return _read_head(exchange, phase, head, now)
+        case DataArrived(data), Streaming():
+            return _read_stream(exchange, phase, data, now)
+        case DataArrived(data), ReadingRefusal():
+            return _read_refusal(exchange, phase, data, now)
+        case BodyEnded(), Streaming():
+            return _end_stream(exchange, phase, now)
+        case BodyEnded(), ReadingRefusal():
+            return _judge_refusal(exchange, phase, now)
+        case CallFailed(cause, problem), Calling() | Streaming():
+            kind = Kind.TIMEOUT if cause == "timeout" else Kind.NETWORK
+            return _fail(exchange, phase.provider, phase.token, Failure(kind=kind, message=problem), now)
+        case CallFailed(), ReadingRefusal():
+            return _judge_refusal(exchange, phase, now)
+        case _:
+            raise ShellError(f"{type(happening).__name__} is not what {type(phase).__name__} waits for")
+
+
+# --- waiting ---------------------------------------------------------------------------------------------------
+
+
+def _wake_at(exchange: Exchange) -> Instant:
+    """The next moment at which something is to be done although nothing happened."""
+    moments = [exchange.deadline]
+    if exchange.next_ping is not None:
+        moments.append(exchange.next_ping)
+    if isinstance(exchange.phase, Calling | Streaming | ReadingRefusal | Pausing):
+        moments.append(exchange.phase.deadline)
+    return min(moments)
+
+
+def _wake(exchange: Exchange, now: Now) -> Step:
+    phase = exchange.phase
+    if now.instant >= exchange.deadline:
+        failure = Failure(
+            kind=Kind.TIMEOUT, message=f"no answer within {exchange.policy.total:g} seconds in all (timeouts.totalMs)"
+        )
+        who = "stagewhisper" if isinstance(phase, Choosing | Ended) else phase.provider.id
+        return _give_up(_remember(exchange, who, failure), (AttemptFailed(who, failure),), failure)
+    match phase:
+        case Pausing(provider=provider, token=token, deadline=deadline) if now.instant >= deadline:
+            return _call(exchange, provider, token, now)
+        case Calling(provider=provider, token=token, deadline=deadline) if now.instant >= deadline:
+            silence = f"no answer began within {exchange.policy.first_byte:g} seconds (timeouts.firstByteMs)"
+            return _fail(exchange, provider, token, Failure(kind=Kind.TIMEOUT, message=silence), now)
+        case Streaming(provider=provider, token=token, deadline=deadline) if now.instant >= deadline:
+            silence = f"the answer stalled for {exchange.policy.idle:g} seconds (timeouts.idleMs)"
+            return _fail(exchange, provider, token, Failure(kind=Kind.TIMEOUT, message=silence), now)
+        case ReadingRefusal(deadline=deadline) if now.instant >= deadline:
+            return _judge_refusal(exchange, phase, now)
+        case _:
+            return _ping(exchange, now)
+
+
+def _ping(exchange: Exchange, now: Now) -> Step:
+    """A sign of life where one is due; the want before stands."""
+    if exchange.next_ping is None or now.instant < exchange.next_ping:
+        return Step(exchange, (), WantStill(wake_at=_wake_at(exchange)))
+    events = (sse.Ping(),) if exchange.begun else (_message_start(exchange), sse.Ping())
+    exchange = msgspec.structs.replace(exchange, begun=True, next_ping=now.instant + exchange.policy.ping_interval)
+    return Step(exchange, (Deliver(events),), WantStill(wake_at=_wake_at(exchange)))
+
+
+def _message_start(exchange: Exchange) -> sse.StreamEvent:
+    conversion = exchange.asked.conversion
+    return sse.message_start(exchange.asked.message_id, conversion.model.name, conversion.estimated_input)
+
+
+# --- asking ----------------------------------------------------------------------------------------------------
+
+
+def _choose(exchange: Exchange, notices: tuple[Notice, ...]) -> Step:
+    exchange = msgspec.structs.replace(exchange, phase=Choosing(), retries=0, refreshed=False)
+    return Step(exchange, notices, WantProvider(excluded=exchange.tried, wake_at=_wake_at(exchange)))
+
+
+def _authorize(exchange: Exchange, provider: Provider, rejected: Token | None, notices: tuple[Notice, ...]) -> Step:
+    exchange = msgspec.structs.replace(exchange, phase=Authorizing(provider=provider, rejected=rejected))
+    want = WantFreshToken(provider=provider, rejected=rejected, wake_at=_wake_at(exchange))
+    return Step(exchange, notices, want)
+
+
+def _call(exchange: Exchange, provider: Provider, token: Token, now: Now, notices: tuple[Notice, ...] = ()) -> Step:
+    asked = exchange.asked
+    profile_arn = provider.profile_arn or token.profile_arn
+    region = region_of_profile(profile_arn or "") or token.region
+    call = generate_call(
+        msgspec.structs.replace(asked.conversion.request, profile_arn=profile_arn),
+        endpoint=provider.endpoint or service_endpoint(region),
+        access_token=token.access_token,
+        invocation_id=asked.invocation_id,
+        attempt=exchange.attempts + 1,
+        user_agent=asked.user_agent,
+    )
+    deadline = now.instant + exchange.policy.first_byte
+    exchange = msgspec.structs.replace(
+        exchange,
+        attempts=exchange.attempts + 1,
+        request_size=len(call.body),
+        phase=Calling(provider=provider, token=token, deadline=deadline),
+    )
+    return Step(exchange, notices, WantCall(provider=provider, call=call, wake_at=_wake_at(exchange)))
+
+
+# --- reading ---------------------------------------------------------------------------------------------------
+
+
+def _read_head(exchange: Exchange, calling: Calling, head: Head, now: Now) -> Step:
+    deadline = now.instant + exchange.policy.idle
+    content_type = head.headers.get("content-type", "")
+    phase: Phase
+    if head.status == 200 and content_type.partition(";")[0].strip().lower() == EVENT_STREAM:
+        phase = Streaming(provider=calling.provider, token=calling.token, deadline=deadline)
+    else:
+        phase = ReadingRefusal(provider=calling.provider, token=calling.token, deadline=deadline, head=head)
+    return _want_data(exchange, phase)
+
+
+def _want_data(exchange: Exchange, phase: Phase) -> Step:
+    exchange = msgspec.structs.replace(exchange, phase=phase)
+    return Step(exchange, (), WantData(wake_at=_wake_at(exchange)))
+
+
+def _read_stream(exchange: Exchange, phase: Streaming, data: bytes, now: Now) -> Step:
+    size = phase.size + len(data)
+    if size > MAX_ANSWER_BYTES:
+        failure = Failure(kind=Kind.ANSWER, message=f"the service's answer is larger than {MAX_ANSWER_BYTES} bytes")
+        return _fail(exchange, phase.provider, phase.token, failure, now)
+    fed = eventstream.feed(phase.pending, data)
+    events: list[ContentEvent] = []
+    for message in fed.messages:
+        event = parse_event(message)
+        if isinstance(event, ServiceError | Undecodable):
+            return _fail(exchange, phase.provider, phase.token, _failure_inside(event), now)
+        events.append(event)
+    if fed.fault is not None:
+        return _fail(exchange, phase.provider, phase.token, _failure_of_fault(fed.fault), now)
+    phase = msgspec.structs.replace(
+        phase, size=size, pending=fed.pending, log=phase.log.extend(events), deadline=now.instant + exchange.policy.idle
+    )
+    return _want_data(exchange, phase)
+
+
+def _failure_inside(event: ServiceError | Undecodable) -> Failure:
+    """An error inside a 200 counts as what it is."""
+    if isinstance(event, Undecodable):
+        return Failure(kind=Kind.SERVER, message=f"the service sent an event that is none: {event.problem}")
+    return classify(event)
+
+
+def _failure_of_fault(fault: eventstream.Fault) -> Failure:
+    """A stream that broke below the level of events: to us it is a network that cut it."""
+    where = f"the service's answer broke at byte {fault.offset}"
+    return Failure(kind=Kind.NETWORK, message=f"{where}: {fault.reason.value} ({fault.detail})")
+
+
+def _end_stream(exchange: Exchange, phase: Streaming, now: Now) -> Step:
+    fault = eventstream.finish(phase.pending)
+    if fault is not None:
+        return _fail(exchange, phase.provider, phase.token, _failure_of_fault(fault), now)
+    response = fold(phase.log.events(), reading=_reading(exchange), provider=phase.provider.id)
+    if isinstance(response, Failure):
+        return _fail(exchange, phase.provider, phase.token, response, now)
+    return _succeed(exchange, response)
+
+
+def _reading(exchange: Exchange) -> Reading:
+    conversion = exchange.asked.conversion
+    return Reading(
+        message_id=exchange.asked.message_id,
+        model=conversion.model.name,
+        names=conversion.names,
+        callable_names=conversion.callable_names if exchange.policy.convert_written_calls else (),
+        calls_allowed=conversion.calls_allowed,
+        stop_sequences=conversion.stop_sequences,
+        window=conversion.model.context_window,
+        estimated_input=conversion.estimated_input,
+    )
+
+
+def _read_refusal(exchange: Exchange, phase: ReadingRefusal, data: bytes, now: Now) -> Step:
+    phase = msgspec.structs.replace(phase, body=phase.body + data, deadline=now.instant + exchange.policy.idle)
+    if len(phase.body) >= MAX_ERROR_BYTES:
+        return _judge_refusal(exchange, phase, now)
+    return _want_data(exchange, phase)
+
+
+def _judge_refusal(exchange: Exchange, phase: ReadingRefusal, now: Now) -> Step:
+    """What a refused call means, by as much of its body as came."""
+    head = phase.head
+    error = parse_error(head.status, head.headers, phase.body)
+    failure = classify(
+        error,
+        retry_after=parse_retry_after(head.headers.get("retry-after"), now.epoch),
+        body_size=exchange.request_size,
+    )
+    return _fail(exchange, phase.provider, phase.token, failure, now)
+
+
+# --- failing and ending ----------------------------------------------------------------------------------------
+
+
+def _fail(exchange: Exchange, provider: Provider, token: Token, failure: Failure, now: Now) -> Step:
+    """What follows a failed attempt: a refresh, a retry, another account or the end, as the kind's row says."""
+    notice = AttemptFailed(provider.id, failure)
+    if failure.kind is Kind.AUTHENTICATION and not exchange.refreshed:
+        refreshing = msgspec.structs.replace(exchange, refreshed=True)
+        return _authorize(refreshing, provider, token, (notice, TokenRejected(provider.id)))
+    row = ROWS[failure.kind]
+    if exchange.retries < row.retries:
+        retrying = msgspec.structs.replace(exchange, retries=exchange.retries + 1)
+        if not row.backoff:
+            return _call(retrying, provider, token, now, (notice,))
+        deadline = now.instant + _backoff(exchange)
+        retrying = msgspec.structs.replace(retrying, phase=Pausing(provider=provider, token=token, deadline=deadline))
+        return Step(retrying, (notice,), WantPause(wake_at=_wake_at(retrying)))
+    if row.another_account:
+        return _next_account(exchange, provider, failure)
+    return _give_up(_remember(exchange, provider.id, failure), (notice,), failure)
+
+
+def _backoff(exchange: Exchange) -> float:
+    return min(BACKOFF_CAP, BACKOFF_BASE * 2.0**exchange.retries) * (0.5 + exchange.asked.jitter / 2)
+
+
+def _remember(exchange: Exchange, provider_id: str, failure: Failure) -> Exchange:
+    return msgspec.structs.replace(exchange, failures=(*exchange.failures, (provider_id, failure)))
+
+
+def _next_account(exchange: Exchange, provider: Provider, failure: Failure) -> Step:
+    exchange = msgspec.structs.replace(_remember(exchange, provider.id, failure), tried=(*exchange.tried, provider.id))
+    return _choose(exchange, (AttemptFailed(provider.id, failure),))
+
+
+def _give_up(exchange: Exchange, notices: tuple[Notice, ...], ended_by: Failure | None) -> Step:
+    conversion = exchange.asked.conversion
+    refusal = refuse(
+        exchange.failures,
+        ended_by=ended_by,
+        prompt_tokens=conversion.estimated_input,
+        window=conversion.model.context_window,
+    )
+    notices = (*notices, Refused(refusal))
+    request_id = exchange.asked.request_id
+    if exchange.begun:
+        error = sse.Error(sse.ErrorDetail(refusal.error_type, refusal.message), request_id)
+        return _end(exchange, (*notices, Deliver((error,))), StreamEnded())
+    headers = {"content-type": "application/json"}
+    if refusal.retry_after is not None:
+        headers["retry-after"] = str(refusal.retry_after)
+    if refusal.should_retry is not None:
+        headers["x-should-retry"] = "true" if refusal.should_retry else "false"
+    body = sse.encode_error(refusal.error_type, refusal.message, request_id)
+    return _end(exchange, notices, WholeAnswer(status=STATUS_OF_ERROR[refusal.error_type], headers=headers, body=body))
+
+
+def _succeed(exchange: Exchange, response: BufferedResponse) -> Step:
+    notice = Succeeded(response)
+    if not exchange.asked.conversion.stream:
+        body = sse.encode_message(response.message)
+        return _end(
+            exchange, (notice,), WholeAnswer(status=200, headers={"content-type": "application/json"}, body=body)
+        )
+    events = sse.render_events(response.message)
+    if not exchange.begun:
+        events.insert(0, _message_start(exchange))
+    return _end(exchange, (notice, Deliver(tuple(events))), StreamEnded())
+
+
+def _end(exchange: Exchange, notices: tuple[Notice, ...], final: Final) -> Step:
+    return Step(msgspec.structs.replace(exchange, phase=Ended()), notices, final)

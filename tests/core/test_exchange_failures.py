@@ -1,0 +1,335 @@
+"""A client request of which something fails: retries, refreshes, other accounts, and what the client is told."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from core import exchange as exchanges
+from core import sse
+from core.dialogue import (
+    BodyEnded,
+    CallFailed,
+    DataArrived,
+    HeadArrived,
+    NoProvider,
+    ProviderChosen,
+    StreamEnded,
+    TokenReady,
+    TokenRefused,
+    TokenRejected,
+    TokenUnavailable,
+    WantCall,
+    WantData,
+    WantFreshToken,
+    WantPause,
+    WantProvider,
+    WholeAnswer,
+    Woken,
+)
+from core.http import Head
+from tests.builders import SHELL_TOOL, body, exception, message, text, tool
+from tests.exchanges import EVENT_STREAM, TOKEN, Play, provider
+
+HELLO = body(text("Hello"))
+INVALID_TOKEN = {"message": "The bearer token included in the request is invalid.", "reason": None}
+
+
+def calls(play: Play) -> int:
+    return play.step.exchange.attempts
+
+
+def test_a_refused_token_is_refreshed_once_and_the_request_goes_again() -> None:
+    play = Play().call().refuse(403, INVALID_TOKEN)
+    assert isinstance(play.want, WantFreshToken)
+    assert play.want.rejected == TOKEN
+    assert TokenRejected("a") in play.notices
+    fresh = msgspec.structs.replace(TOKEN, access_token="made-up-fresh")
+    play.tell(TokenReady(fresh))
+    assert isinstance(play.want, WantCall)
+    assert play.want.call.headers["authorization"] == "Bearer made-up-fresh"
+    assert play.want.call.headers["amz-sdk-request"] == "attempt=2; max=3"
+    assert play.answer(HELLO).whole.status == 200
+
+
+def test_a_token_that_is_refused_again_sends_the_request_to_another_account() -> None:
+    play = Play().call().refuse(403, INVALID_TOKEN).tell(TokenReady(TOKEN)).refuse(401)
+    assert isinstance(play.want, WantProvider)
+    assert play.want.excluded == ("a",)
+    play.tell(NoProvider())
+    status, error_type, message = play.error
+    assert (status, error_type) == (403, "permission_error")
+    assert "a: " in message
+    assert play.whole.headers["x-should-retry"] == "false"
+
+
+def test_each_account_has_a_refresh_of_its_own() -> None:
+    play = Play().call("a").refuse(401).tell(TokenReady(TOKEN)).refuse(401).call("b").refuse(401)
+    assert isinstance(play.want, WantFreshToken)
+    assert play.want.provider.id == "b"
+    assert play.tell(TokenReady(TOKEN)).answer(HELLO).whole.status == 200
+
+
+def test_an_account_without_a_token_is_passed_over() -> None:
+    play = Play().tell(ProviderChosen(provider("a")), TokenRefused("its refresh token was refused"))
+    assert isinstance(play.want, WantProvider)
+    play.tell(NoProvider())
+    assert play.error[:2] == (403, "permission_error")
+    assert "its refresh token was refused" in play.error[2]
+
+
+def test_a_refresh_that_failed_for_now_is_no_reason_to_sign_in_again() -> None:
+    play = Play().tell(ProviderChosen(provider("a")), TokenUnavailable("503"), NoProvider())
+    assert play.error[:2] == (529, "overloaded_error")
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "error", "failed"),
+    [
+        (429, {"__type": "ThrottlingException", "message": "Rate exceeded"}, (429, "rate_limit_error"), "rate_limit"),
+        (402, {"reason": "MONTHLY_REQUEST_COUNT"}, (429, "rate_limit_error"), "quota"),
+        (403, {"reason": "TEMPORARILY_SUSPENDED"}, (529, "overloaded_error"), "suspended"),
+        (403, {"reason": "FEATURE_NOT_SUPPORTED"}, (403, "permission_error"), "not_allowed"),
+        (400, {"reason": "INVALID_MODEL_ID", "message": "no"}, (404, "not_found_error"), "no_such_model"),
+        (500, {"message": "broke"}, (529, "overloaded_error"), "server"),
+        (503, b"<html>unavailable</html>", (529, "overloaded_error"), "server"),
+        (302, b"", (529, "overloaded_error"), "server"),
+        (404, {"Output": {"__type": "x#UnknownOperationException"}}, (529, "overloaded_error"), "server"),
+    ],
+)
+def test_another_account_is_tried_at_once_and_without_one_the_cause_is_told(
+    status: int, answer: Any, error: tuple[int, str], failed: str
+) -> None:
+    play = Play().call().refuse(status, answer)
+    assert isinstance(play.want, WantProvider)
+    assert play.want.excluded == ("a",)
+    assert play.failed == [("a", failed)]
+    assert play.call("b").answer(HELLO).whole.status == 200
+    alone = Play().call().refuse(status, answer).tell(NoProvider())
+    assert alone.error[:2] == error
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "expected"),
+    [
+        (400, {"message": "Improperly formed request.", "reason": None}, "Improperly formed request."),
+        (
+            402,
+            {"__type": "ServiceQuotaExceededException", "reason": "CONVERSATION_LIMIT_EXCEEDED"},
+            "CONVERSATION_LIMIT",
+        ),
+        (400, {"reason": "CONTENT_LENGTH_EXCEEDS_THRESHOLD"}, "prompt is too long: 200001 tokens > 200000 maximum"),
+        (400, {"message": "Input is too long."}, "prompt is too long: 200001 tokens > 200000 maximum"),
+    ],
+)
+def test_the_clients_fault_goes_back_to_the_client(status: int, answer: Any, expected: str) -> None:
+    play = Play().call().refuse(status, answer)
+    assert play.error[:2] == (400, "invalid_request_error")
+    assert expected in play.error[2]
+    assert "x-should-retry" not in play.whole.headers
+
+
+def test_a_large_request_that_is_improperly_formed_is_too_long() -> None:
+    large = [{"role": "user", "content": "word " * 130_000}]
+    play = Play(messages=large).call().refuse(400, {"message": "Improperly formed request.", "reason": None})
+    assert play.error[2].startswith("prompt is too long: 200001 tokens > 200000 maximum")
+
+
+def test_an_overloaded_model_is_tried_twice_more_with_growing_pauses() -> None:
+    play, overload = Play(), {"reason": "INSUFFICIENT_MODEL_CAPACITY"}
+    play.call().refuse(429, overload)
+    pauses = []
+    for _ in range(2):
+        assert isinstance(play.want, WantPause)
+        pauses.append(play.wake_at - play.now)
+        play.wake()
+        assert isinstance(play.want, WantCall)
+        play.refuse(429, overload)
+    assert pauses == [0.75, 1.5]
+    assert play.error[:2] == (529, "overloaded_error")
+    assert (calls(play), len(play.failed)) == (3, 3)
+
+
+def test_the_network_is_tried_once_more_on_the_same_account_then_another() -> None:
+    play = Play().call().tell(CallFailed("network", "refused"))
+    assert isinstance(play.want, WantCall)
+    assert play.want.provider.id == "a"
+    play.tell(CallFailed("network", "refused"))
+    assert isinstance(play.want, WantProvider)
+    play.call("b").tell(CallFailed("network", "reset"))
+    assert isinstance(play.want, WantCall)
+    assert play.answer(HELLO).whole.status == 200
+
+
+def test_a_connection_that_cannot_be_made_in_time_sends_the_request_to_another_account() -> None:
+    play = Play().call().tell(CallFailed("timeout", "no connection"), NoProvider())
+    assert play.failed == [("a", "timeout")]
+    assert play.error[:2] == (504, "timeout_error")
+
+
+# --- what breaks in the middle ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "failed"),
+    [
+        (HELLO[:-1], "network"),
+        (HELLO + HELLO[:5], "network"),
+        (HELLO[:-1] + bytes([HELLO[-1] ^ 1]), "network"),
+        (b"<html>no stream</html>", "network"),
+        (b"", "server"),
+        (body(message(b"{}", message_type="event", event_type="assistantResponseEvent")), "server"),
+        (body(message(b"{}")), "server"),
+        (HELLO + body(exception("ThrottlingException", "slow down")), "rate_limit"),
+        (HELLO + body(exception("throttlingException", "x", "MONTHLY_REQUEST_COUNT")), "quota"),
+        (HELLO + body(exception("error", "internal")), "server"),
+        (HELLO + body(message(b"", message_type="error", error_code="InternalError", error_message="x")), "server"),
+        # what came before the place where it broke decides
+        (HELLO + body(exception("ThrottlingException", "slow down")) + b"\x00" * 12, "rate_limit"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stream_that_does_not_end_well_is_never_presented_as_one_that_did(
+    answer: bytes, failed: str, stream: bool
+) -> None:
+    play = Play(stream=stream).call()
+    _until_judged(play, answer)
+    assert play.failed == [("a", failed)]
+    assert play.delivered == []
+    if failed == "network":
+        assert isinstance(play.want, WantCall)
+        _until_judged(play, answer)
+    assert isinstance(play.want, WantProvider)
+    assert play.tell(NoProvider()).error[0] in (429, 529)
+
+
+def _until_judged(play: Play, answer: bytes) -> None:
+    """Answer a call as far as the exchange reads."""
+    play.tell(HeadArrived(EVENT_STREAM))
+    if answer:
+        play.tell(DataArrived(answer))
+    if isinstance(play.want, WantData):
+        play.tell(BodyEnded())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        body(tool("t1", "Bash"), tool("t1", "Bash", '{"command": "ls')),
+        body(tool("t1", "Bash", "{not JSON", stop=True)),
+    ],
+)
+def test_a_cut_call_is_told_without_a_retry(answer: bytes) -> None:
+    play = Play(tools=[SHELL_TOOL]).call().answer(answer)
+    assert play.error[:2] == (500, "api_error")
+    assert play.whole.headers["x-should-retry"] == "false"
+    assert (calls(play), play.failed) == (1, [("a", "answer")])
+
+
+def test_after_the_answer_has_begun_an_error_is_an_event() -> None:
+    play = Play(stream=True, tools=[SHELL_TOOL]).call().wake()
+    play.answer(body(tool("t1", "Bash", "{")))
+    assert play.want == StreamEnded()
+    assert [type(one) for one in play.delivered] == [sse.MessageStart, sse.Ping, sse.Error]
+    error = play.delivered[-1]
+    assert isinstance(error, sse.Error)
+    assert (error.error.type, error.request_id) == ("api_error", "req_0001")
+
+
+def test_failover_goes_on_after_the_answer_has_begun() -> None:
+    play = Play(stream=True).call().wake().refuse(500).call("b").answer(HELLO)
+    kinds = [type(one).__name__ for one in play.delivered]
+    assert kinds.count("MessageStart") == 1
+    assert kinds[-1] == "MessageStop"
+
+
+def test_an_answer_of_another_type_is_read_as_an_error() -> None:
+    play = Play().call().answer(b"<html>", head=Head(status=200, headers={"content-type": "text/html"}))
+    assert play.failed == [("a", "server")]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/vnd.amazon.eventstream; charset=utf-8", "Application/Vnd.Amazon.EventStream"]
+)
+def test_the_type_of_an_event_stream_is_read_as_http_has_it(content_type: str) -> None:
+    head = Head(status=200, headers={"content-type": content_type})
+    assert Play().call().answer(HELLO, head=head).whole.status == 200
+
+
+def test_an_errors_body_is_read_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchanges, "MAX_ERROR_BYTES", 10)
+    play = Play().call().tell(HeadArrived(Head(status=500, headers={})), DataArrived(b"12345"))
+    assert isinstance(play.want, WantData)
+    play.tell(DataArrived(b"67890"))
+    assert play.failed == [("a", "server")]
+
+
+def test_an_answers_size_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchanges, "MAX_ANSWER_BYTES", len(HELLO))
+    assert Play().call().answer(HELLO).whole.status == 200
+    play = Play().call().tell(HeadArrived(EVENT_STREAM), DataArrived(HELLO), DataArrived(b"\x00"))
+    assert play.error[:2] == (500, "api_error")
+
+
+def test_a_refusal_whose_body_breaks_is_judged_by_what_came() -> None:
+    play = Play().call().tell(HeadArrived(Head(status=429, headers={})), CallFailed("network", "reset"))
+    assert play.failed == [("a", "rate_limit")]
+
+
+@pytest.mark.parametrize(("header", "expected"), [("30", "30"), ("3600", None)])
+def test_how_long_to_wait_is_passed_on_where_clients_wait_so_long(header: str, expected: str | None) -> None:
+    play = Play().call().refuse(429, retry_after=header).tell(NoProvider())
+    assert play.whole.headers.get("retry-after") == expected
+    assert play.whole.headers.get("x-should-retry") == (None if expected else "false")
+
+
+# --- deadlines -------------------------------------------------------------------------------------------------
+
+
+def test_no_first_byte_in_time_is_a_timeout() -> None:
+    play = Play().call().wake()
+    assert play.failed == [("a", "timeout")]
+    assert "timeouts.firstByteMs" in play.tell(NoProvider()).error[2]
+
+
+def test_a_stall_in_the_middle_is_a_timeout() -> None:
+    play = Play().call().tell(HeadArrived(EVENT_STREAM), DataArrived(HELLO)).wake()
+    assert play.now == 1020.0
+    assert play.failed == [("a", "timeout")]
+    assert "timeouts.idleMs" in play.tell(NoProvider()).error[2]
+
+
+def test_a_stall_in_a_refusals_body_is_judged_by_what_came() -> None:
+    play = Play().call().tell(HeadArrived(Head(status=500, headers={})), DataArrived(b"{")).wake()
+    assert play.failed == [("a", "server")]
+
+
+@pytest.mark.parametrize("phase", ["choosing", "authorizing", "calling", "streaming"])
+def test_the_total_deadline_ends_whatever_is_under_way(phase: str) -> None:
+    play = Play()
+    if phase != "choosing":
+        play.tell(ProviderChosen(provider("a")))
+    if phase in ("calling", "streaming"):
+        play.tell(TokenReady(TOKEN))
+    if phase == "streaming":
+        play.tell(HeadArrived(EVENT_STREAM))
+        while play.now < 1090:
+            play.now += 15
+            play.tell(DataArrived(b""))
+    play.now = 1100.0
+    play.tell(Woken())
+    assert play.error[:2] == (504, "timeout_error")
+    assert "timeouts.totalMs" in play.error[2]
+
+
+def test_the_total_deadline_of_a_begun_stream_is_an_event() -> None:
+    play = Play(stream=True)
+    while not isinstance(play.want, StreamEnded | WholeAnswer):
+        play.wake()
+    assert play.now == 1100.0
+    assert isinstance(play.delivered[-1], sse.Error)
+    assert play.delivered[-1].error.type == "timeout_error"
+
+
+def test_without_any_account_the_client_is_told_so() -> None:
+    assert Play().tell(NoProvider()).error == (529, "overloaded_error", "no account can be used now")
