@@ -1,0 +1,281 @@
+"""The configuration: a checked, typed value out of a decoded document, or all that is wrong with it at once.
+
+Knows every section and key, their ranges and defaults; the README's reference says the same in prose. Reads no
+file and no environment: both arrive as arguments. Never repeats a key, or an address that may hold a password.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import msgspec
+
+from core.addresses import AddressError, is_loopback, split_bind
+from core.catalogue import Catalogue, Model
+from core.document import (
+    Problem,
+    Section,
+    ValueProblem,
+    array,
+    choice,
+    expected,
+    kind,
+    only,
+    seconds,
+    show,
+    text,
+    whole_number,
+)
+from core.errors import ShellError, StagewhisperError
+from core.phases import Policy
+from core.providers import read_providers
+from core.selection import Provider
+
+__all__ = ["Config", "ConfigError", "Problem", "Server", "is_loopback", "parse_bind", "parse_config"]
+
+
+class Server(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the gateway listens, to whom it answers, and how much at once. `drain` is in seconds.
+
+    Without `api_keys` it answers everyone who reaches it, which `parse_config` accepts on a loopback host alone.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8990
+    api_keys: tuple[str, ...] = ()
+    max_concurrent: int = 256
+    drain: float = 30.0
+
+    def __repr__(self) -> str:
+        return f"Server({self.host!r}, {self.port}, with {len(self.api_keys)} keys)"
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole configuration, with every default filled in. `connect_timeout` is in seconds."""
+
+    server: Server
+    policy: Policy
+    connect_timeout: float
+    catalogue: Catalogue
+    providers: tuple[Provider, ...]
+
+
+class ConfigError(StagewhisperError):
+    """The configuration cannot be used. `problems` is all of them, at least one; `source` is the file, or `""`."""
+
+    def __init__(self, problems: Sequence[Problem], *, source: str = "") -> None:
+        listed = "; ".join(map(str, problems))
+        super().__init__(f"{source}: {listed}" if source else listed)
+        self.problems = tuple(problems)
+        self.source = source
+
+
+def parse_bind(address: str, *, place: str = "--bind") -> tuple[str, int]:
+    """Host and port of `HOST:PORT`; an IPv6 host stands in brackets there, and comes without them. Port 0 is any.
+
+    Raises:
+        ConfigError: it is none; `place` is the problem's path.
+    """
+    try:
+        return split_bind(address)
+    except AddressError as wrong:
+        raise ConfigError((Problem(place, str(wrong)),)) from None
+
+
+_DAY = 86_400_000  # in milliseconds: patience beyond a day is a slip
+
+
+def parse_config(
+    document: object,
+    *,
+    environment: Mapping[str, str],
+    shipped_models: object,
+    home: str,
+    bind: str | None = None,
+) -> Config:
+    """The configuration that a decoded JSON or TOML document is, with defaults for all that it leaves out.
+
+    `environment` is looked into where the document says so; `home` is what `~` stands for (`""`: unknown, and it
+    stays); `bind`, the command line's, replaces the document's before it is judged together with the keys.
+
+    Raises:
+        ConfigError: the document is wrong; lists every problem.
+        ShellError: the shipped list of models is wrong.
+    """
+    problems: list[Problem] = []
+    root = Section("", document, problems)
+    server = _read_server(root.section("server"), environment, bind)
+    root.get("delivery", only("buffered", _unavailable("live delivery", '"buffered"')), None)
+    timeouts = root.section("timeouts")
+    connect_timeout = timeouts.get("connectMs", seconds(1, _DAY), 10.0)
+    policy = _read_policy(root, timeouts, root.section("pings"))
+    _read_what_is_to_come(root.section("state"), root.section("recording"), root.section("health"))
+    catalogue = _read_catalogue(root.section("models"), shipped_models)
+    providers = read_providers(root, home)
+    root.close()
+    if problems:
+        raise ConfigError(problems)
+    return Config(
+        server=server,
+        policy=policy,
+        connect_timeout=connect_timeout,
+        catalogue=catalogue,
+        providers=providers,
+    )
+
+
+def _read_policy(root: Section, timeouts: Section, pings: Section) -> Policy:
+    written_calls = root.get("writtenToolCalls", choice("convert", "leave"), "convert")
+    policy = Policy(
+        first_byte=timeouts.get("firstByteMs", seconds(1, _DAY), 300.0),
+        idle=timeouts.get("idleMs", seconds(1, _DAY), 300.0),
+        total=timeouts.get("totalMs", seconds(1, _DAY), 1800.0),
+        ping_quiet=pings.get("quietMs", seconds(0, _DAY), 10.0),
+        ping_interval=pings.get("intervalMs", seconds(1, _DAY), 15.0),
+        convert_written_calls=written_calls == "convert",
+    )
+    timeouts.close()
+    pings.close()
+    return policy
+
+
+# --- what this version does not have ---------------------------------------------------------------------------
+
+
+def _unavailable(feature: str, accepted: str) -> str:
+    return f"{feature} is not available in this version; the only value is {accepted}"
+
+
+def _read_what_is_to_come(state: Section, recording: Section, health: Section) -> None:
+    """Takes what asks for nothing, so that one document serves this version and later ones, and refuses the rest."""
+    state.get("kind", choice("file", "memory"), "file")
+    state.get("path", only(None, "nothing is kept yet in this version; the only value is null"), None)
+    state.close()
+    recording.get("directory", only(None, _unavailable("recording", "null")), None)
+    recording.get("maxFiles", whole_number(1, 10**9), 1000)
+    recording.get("maxBytes", whole_number(1, 10**15), 10**9)
+    recording.close()
+    for key, default in (("rateLimitCooldownMs", 3_600_000), ("backoffBaseMs", 60_000), ("backoffCapMs", 3_600_000)):
+        health.get(key, only(default, _unavailable("another figure", str(default))), None)
+    health.close()
+
+
+# --- the server ------------------------------------------------------------------------------------------------
+
+
+def _read_server(server: Section, environment: Mapping[str, str], bind: str | None) -> Server:
+    default = Server()
+    host, port = server.get("bind", _read_bind, (default.host, default.port))
+    if bind is not None:
+        try:
+            host, port = split_bind(bind)
+        except AddressError as wrong:
+            server.problems.append(Problem("--bind", str(wrong)))
+    before = len(server.problems)
+    given: list[object] = server.get("apiKeys", array("keys"), [])
+    api_keys = []
+    for index, item in enumerate(given):
+        try:
+            api_keys.append(_read_key(item, environment))
+        except ValueProblem as wrong:
+            server.problems.append(Problem(f"{server.path}.apiKeys[{index}]", str(wrong)))
+    if not is_loopback(host) and not api_keys and len(server.problems) == before:
+        server.refuse("apiKeys", f"expected a key, because {show(host)} is not a loopback address; got none")
+    server.get("adminKey", only(None, _unavailable("the admin interface", "null")), None)
+    max_concurrent = server.get("maxConcurrent", whole_number(1, 100_000), default.max_concurrent)
+    drain = server.get("drainMs", seconds(0, _DAY), default.drain)
+    server.close()
+    return Server(host=host, port=port, api_keys=tuple(api_keys), max_concurrent=max_concurrent, drain=drain)
+
+
+def _read_bind(value: object) -> tuple[str, int]:
+    if not isinstance(value, str):
+        raise expected("HOST:PORT", value)
+    return split_bind(value)
+
+
+def _read_key(item: object, environment: Mapping[str, str]) -> str:
+    """A client's key, given as it is or as the name of an environment variable. Its problems show no value."""
+    if isinstance(item, str):
+        key, got = item, "another text"
+    elif isinstance(item, dict):
+        name = item.get("env")
+        # Someone may have put the key itself there: only what may be a variable's name is shown as one.
+        if len(item) != 1 or not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,127}", name):
+            raise ValueProblem('expected {"env": NAME} with the name of an environment variable, got another object')
+        if name not in environment:
+            raise ValueProblem(f"expected the environment variable {name} to hold a key, but it is not set")
+        key, got = environment[name], f"another text in the environment variable {name}"
+    else:
+        raise ValueProblem(f'expected a key, or {{"env": NAME}}, got {kind(item)}')
+    if not re.fullmatch(r"[!-~]{1,1024}", key):
+        raise ValueProblem(f"expected a key of 1 to 1024 visible ASCII characters, got {got}")
+    return key
+
+
+# --- the models ------------------------------------------------------------------------------------------------
+
+_MODEL_ID = r"[a-zA-Z0-9_:.-]{1,1024}"
+_read_model_id = text(_MODEL_ID, "1 to 1024 letters, digits and _:.-, the service's id of a model")
+_read_id_alone = text(_MODEL_ID, "the service's id of a model, or an object with it")
+_read_model_name = text(r"[!-~]{1,256}", "1 to 256 visible ASCII characters")
+
+
+class _ShippedModel(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    id: Annotated[str, msgspec.Meta(pattern=rf"^{_MODEL_ID}\Z")]
+    display_name: str
+    context_window: Annotated[int, msgspec.Meta(ge=1000)]
+    created_at: str
+
+
+def _read_display_name(value: object) -> str:
+    # What is not printable has no place in a list; lone surrogates, which JSON can spell, not even in UTF-8.
+    if not isinstance(value, str) or not 1 <= len(value) <= 256 or not value.isprintable():
+        raise expected("1 to 256 printable characters", value)
+    return value
+
+
+def _read_catalogue(models: Section, shipped_models: object) -> Catalogue:
+    """The shipped models, each as far as the document leaves it, then those that only the document has."""
+    try:
+        shipped = msgspec.convert(shipped_models, dict[str, _ShippedModel])
+    except msgspec.ValidationError as error:
+        raise ShellError(f"the shipped list of models is wrong: {error}") from None
+    catalogue = {
+        name: Model(
+            name=name,
+            id=model.id,
+            context_window=model.context_window,
+            display_name=model.display_name,
+            created_at=model.created_at,
+        )
+        for name, model in shipped.items()
+    }
+    for name in models:
+        catalogue[name] = _read_model(models, name, catalogue.get(name))
+    models.close()
+    return catalogue
+
+
+def _read_model(models: Section, name: str, known: Model | None) -> Model:
+    base = known or Model(name=name, id="", display_name=name)
+    try:
+        _read_model_name(name)
+    except ValueProblem as wrong:
+        models.refuse(name, f"the name of a model: {wrong}")
+    value = models.value(name)
+    if not isinstance(value, dict):
+        return msgspec.structs.replace(base, id=models.get(name, _read_id_alone, base.id))
+    entry = models.section(name)
+    if "id" not in value and known is None:
+        entry.refuse("id", "expected the service's id of the model, because no model of this name is known; got none")
+    model = msgspec.structs.replace(
+        base,
+        id=entry.get("id", _read_model_id, base.id),
+        context_window=entry.get("contextWindow", whole_number(1000, 10**9), base.context_window),
+        display_name=entry.get("displayName", _read_display_name, base.display_name),
+    )
+    entry.close()
+    return model
