@@ -1,0 +1,37 @@
+"""A CodeWhisperer to run against: the real wire, strict about requests, able to misbehave on demand.
+
+Nothing here is shared with `core`, which it is there to try; it is written from the descriptions of the service.
+`Emulator` serves connections, `describe` tells what it can be made to do wrong, and the rest gives it accounts.
+"""
+
+from adapters.emulator.accounts import (
+    CLIENT_ID_HASH,
+    Counts,
+    EmulatedAccount,
+    default_account,
+    render_registration_file,
+    render_token_file,
+)
+from adapters.emulator.connection import Request
+from adapters.emulator.scenarios import UnknownScenario, describe
+from adapters.emulator.server import DEFAULT_MODELS, SCENARIO_HEADER, Emulator
+from adapters.emulator.sources import ScenarioFile, ScenarioSource, always, in_turn
+
+__all__ = [
+    "CLIENT_ID_HASH",
+    "DEFAULT_MODELS",
+    "SCENARIO_HEADER",
+    "Counts",
+    "EmulatedAccount",
+    "Emulator",
+    "Request",
+    "ScenarioFile",
+    "ScenarioSource",
+    "UnknownScenario",
+    "always",
+    "default_account",
+    "describe",
+    "in_turn",
+    "render_registration_file",
+    "render_token_file",
+]
