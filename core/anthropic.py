@@ -6,7 +6,7 @@ What is in here is how things look; what becomes of them is for `conversation`, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -257,6 +257,9 @@ class MessagesRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 _request = msgspec.json.Decoder(MessagesRequest)
 
+MAX_STOP_SEQUENCES = 100
+"""Each costs a search through the whole answer; clients send a handful."""
+
 MAX_NESTING = 200
 """How deep a tool's schema or input may nest: far more than any needs, and well inside what can be encoded again."""
 
@@ -281,6 +284,8 @@ def parse_request(body: bytes, *, counting: bool = False) -> MessagesRequest:
         raise ClientRequestError("max_tokens", "field required")
     if not request.messages:
         raise ClientRequestError("messages", "at least one message is required")
+    if len(request.stop_sequences or ()) > MAX_STOP_SEQUENCES:
+        raise ClientRequestError("stop_sequences", f"at most {MAX_STOP_SEQUENCES} can be looked for")
     for index, sequence in enumerate(request.stop_sequences or ()):
         if not sequence.strip():
             raise ClientRequestError(f"stop_sequences[{index}]", "each stop sequence must contain non-whitespace")
@@ -290,7 +295,7 @@ def parse_request(body: bytes, *, counting: bool = False) -> MessagesRequest:
     if request.container is not None:
         raise ClientRequestError("container", "code that runs on the server cannot be carried over to the service")
     _check_tools(request)
-    for place, use in _tool_uses(request):
+    for place, use in tool_uses(request.messages):
         if nesting(use.input) > MAX_NESTING:
             raise ClientRequestError(f"{place}.input", f"nests more than {MAX_NESTING} levels deep")
     return request
@@ -320,8 +325,9 @@ def _check_tools(request: MessagesRequest) -> None:
             raise ClientRequestError("tool_choice", "a tool can be required only where tools are given")
 
 
-def _tool_uses(request: MessagesRequest) -> Iterator[tuple[str, ToolUseBlock]]:
-    for index, message in enumerate(request.messages):
+def tool_uses(messages: Sequence[InputMessage]) -> Iterator[tuple[str, ToolUseBlock]]:
+    """All past calls in order, each with its place."""
+    for index, message in enumerate(messages):
         if isinstance(message.content, tuple):
             for position, block in enumerate(message.content):
                 if isinstance(block, ToolUseBlock):

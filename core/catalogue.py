@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from core.anthropic import shorten
 from core.errors import ClientRequestError
 
 
@@ -36,7 +37,7 @@ def find_model(catalogue: Catalogue, name: str) -> Model:
     if (model := catalogue.get(name)) is None:
         known = ", ".join(catalogue) or "none"
         raise ClientRequestError(
-            "model", f"{_shorten(name)} is not offered here; the models are: {known}", error_type="not_found_error"
+            "model", f"{shorten(name)} is not offered here; the models are: {known}", error_type="not_found_error"
         )
     return model
 
@@ -63,7 +64,7 @@ def render_models(
     names = list(catalogue)
     for place, cursor in (("after_id", after_id), ("before_id", before_id)):
         if cursor is not None and cursor not in catalogue:
-            raise ClientRequestError(place, f"{_shorten(cursor)} is no model of this list")
+            raise ClientRequestError(place, f"{shorten(cursor)} is no model of this list")
     if after_id is not None and before_id is not None:
         raise ClientRequestError("before_id", "cannot be combined with after_id")
     if before_id is not None:
@@ -87,10 +88,5 @@ def _parse_limit(limit: str | None) -> int:
     if limit is None:
         return 20
     if not (limit.isascii() and limit.isdigit() and len(limit) <= 4 and 1 <= int(limit) <= 1000):
-        raise ClientRequestError("limit", f"expected 1 to 1000, got {_shorten(limit)}")
+        raise ClientRequestError("limit", f"expected 1 to 1000, got {shorten(limit)}")
     return int(limit)
-
-
-def _shorten(sent: str) -> str:
-    """What a client sent, in a line: it may be as long as a request."""
-    return repr(sent) if len(sent) <= 80 else f"{sent[:80]!r}..."

@@ -138,7 +138,10 @@ class GenerateAssistantResponse(_Shape, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
-_DEFAULT_REGION = "us-east-1"
+DEFAULT_REGION = "us-east-1"
+
+MODEL_ID = r"[a-zA-Z0-9_:.-]{1,1024}"
+"""What the service's id of a model looks like."""
 
 
 def encode_request(request: GenerateAssistantResponse) -> bytes:
@@ -148,7 +151,7 @@ def encode_request(request: GenerateAssistantResponse) -> bytes:
 
 def service_endpoint(region: str | None) -> str:
     """The service's base URL in a region."""
-    return f"https://q.{region or _DEFAULT_REGION}.amazonaws.com"
+    return f"https://q.{region or DEFAULT_REGION}.amazonaws.com"
 
 
 def generate_call(

@@ -14,6 +14,7 @@ import msgspec
 
 from core.addresses import AddressError, is_loopback, split_bind
 from core.catalogue import Catalogue, Model
+from core.codewhisperer import MODEL_ID
 from core.document import (
     Problem,
     Section,
@@ -217,14 +218,13 @@ def _read_key(item: object, environment: Mapping[str, str]) -> str:
 
 # --- the models ------------------------------------------------------------------------------------------------
 
-_MODEL_ID = r"[a-zA-Z0-9_:.-]{1,1024}"
-_read_model_id = text(_MODEL_ID, "1 to 1024 letters, digits and _:.-, the service's id of a model")
-_read_id_alone = text(_MODEL_ID, "the service's id of a model, or an object with it")
+_read_model_id = text(MODEL_ID, "1 to 1024 letters, digits and _:.-, the service's id of a model")
+_read_id_alone = text(MODEL_ID, "the service's id of a model, or an object with it")
 _read_model_name = text(r"[!-~]{1,256}", "1 to 256 visible ASCII characters")
 
 
 class _ShippedModel(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    id: Annotated[str, msgspec.Meta(pattern=rf"^{_MODEL_ID}\Z")]
+    id: Annotated[str, msgspec.Meta(pattern=rf"^{MODEL_ID}\Z")]
     display_name: str
     context_window: Annotated[int, msgspec.Meta(ge=1000)]
     created_at: str

@@ -93,15 +93,6 @@ def join(texts: Sequence[str]) -> str:
     return "\n\n".join(text for text in texts if text)
 
 
-def list_calls(messages: Sequence[InputMessage]) -> Iterator[ToolUseBlock]:
-    """All past calls, in order."""
-    for message in messages:
-        if isinstance(message.content, tuple):
-            for block in message.content:
-                if isinstance(block, ToolUseBlock):
-                    yield block
-
-
 def converse(
     messages: Sequence[InputMessage], *, opening: str, names: Names, tool_use_ids: Sequence[str], model_id: str
 ) -> Conversation:
@@ -109,7 +100,7 @@ def converse(
 
     `opening` is what has no place of its own at the service, such as the system prompt: the first user's turn
     begins with it. That adds no turn which nobody took, as an invented answer to it would. `tool_use_ids` has the
-    service's ids of all calls, in the order of `list_calls`.
+    service's ids of all calls, in the order of the calls.
 
     Raises:
         ClientRequestError: something in it cannot be said so.
@@ -231,11 +222,9 @@ def _write_user(turn: _Turn, calls: Sequence[_Call], opening: str, names: Names,
 def _write_result(
     block: ToolResultBlock, tool_use_id: str, place: str, images: list[Image], names: Names
 ) -> ToolResult:
-    texts = list(_read_result(block, place, images, names, marked=True))
-    if not any(text.strip() for text in texts):
-        # The service's model allows an empty text, but the models behind it refuse blank ones.
-        texts = [NO_CONTENT]
-    return _tool_result(tool_use_id, texts, "error" if block.is_error else "success")
+    # The service's model allows an empty text, but the models behind it refuse blank ones.
+    texts = [text for text in _read_result(block, place, images, names, marked=True) if text.strip()]
+    return _tool_result(tool_use_id, texts or [NO_CONTENT], "error" if block.is_error else "success")
 
 
 def _tool_result(tool_use_id: str, texts: Sequence[str], status: Literal["success", "error"]) -> ToolResult:

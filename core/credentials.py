@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from core.codewhisperer import DEFAULT_REGION
 from core.errors import StagewhisperError
 from core.http import Call
 from core.times import Epoch
@@ -268,7 +269,6 @@ def render_date(date: Epoch) -> str:
 
 # --- the refresh -----------------------------------------------------------------------------------------------
 
-_DEFAULT_REGION = "us-east-1"  # where Kiro's sign-in is when a file does not say
 _SOCIAL_URL = "https://prod.{region}.auth.desktop.kiro.dev/refreshToken"
 _OIDC_URL = "https://oidc.{region}.amazonaws.com/token"
 
@@ -332,7 +332,7 @@ def refresh_call(token: Token, *, refresh_url: str | None, user_agent: str) -> C
     region = token.region or (token.profile_arn and region_of_profile(token.profile_arn))
     body = {"refreshToken": token.refresh_token}
     if token.auth_method == "social":
-        url = refresh_url or _SOCIAL_URL.format(region=region or _DEFAULT_REGION)
+        url = refresh_url or _SOCIAL_URL.format(region=region or DEFAULT_REGION)
     else:
         if token.registration is None:
             raise CredentialsError("clientIdHash", "there is no registration for this token")

@@ -90,7 +90,7 @@ class Section:
         self._members: Mapping[object, object] = value if isinstance(value, dict) else {}
         self._asked: list[str] = []
         if not isinstance(value, dict):
-            problems.append(Problem(path, f"expected an object, got {show(value)}"))
+            problems.append(Problem(path, f"expected an object, got {kind(value)}"))
 
     def __contains__(self, key: str) -> bool:
         return key in self._members
@@ -168,12 +168,12 @@ def whole_number(low: int, high: int) -> Callable[[object], int]:
     return read
 
 
-def text(pattern: str, what: str) -> Callable[[object], str]:
-    """Reads a text that is wholly of the pattern."""
+def text(pattern: str, what: str, *, shown: bool = True) -> Callable[[object], str]:
+    """Reads a text that is wholly of the pattern. A wrong one is not `shown` where it may be a secret, misplaced."""
 
     def read(value: object) -> str:
         if not isinstance(value, str) or not re.fullmatch(pattern, value):
-            raise expected(what, value)
+            raise expected(what, value) if shown else ValueProblem(f"expected {what}, got {kind(value)}")
         return value
 
     return read

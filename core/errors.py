@@ -23,9 +23,5 @@ class ClientRequestError(StagewhisperError):
         self.error_type = error_type
 
 
-class UpstreamError(StagewhisperError):
-    """The service answered a call with something that it may not answer."""
-
-
 class ShellError(StagewhisperError):
     """The shell broke the core's contract, such as by reporting what no want had asked for: a bug of ours."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -43,7 +43,6 @@ class TokenUsage(msgspec.Struct, frozen=True, gc=False, rename="camel"):
 
     uncached_input_tokens: int
     output_tokens: int
-    total_tokens: int
     cache_read_input_tokens: int | None = None
     cache_write_input_tokens: int | None = None
     context_usage_percentage: float | None = None
@@ -59,7 +58,7 @@ class Metadata(msgspec.Struct, frozen=True, gc=False):
 class ContextUsage(msgspec.Struct, frozen=True, gc=False):
     """`contextUsageEvent`: how much of the model's window is used, the answer included, in percent."""
 
-    percentage: float
+    percentage: float | None
 
 
 class ServiceError(msgspec.Struct, frozen=True, gc=False):
@@ -109,12 +108,12 @@ class _ReasoningPayload(msgspec.Struct, rename="camel"):
 
 
 class _MetadataPayload(msgspec.Struct, rename="camel"):
-    token_usage: TokenUsage | None = None
-    stop_reason: str | None = None
+    token_usage: Any = None
+    stop_reason: Any = None
 
 
 class _ContextUsagePayload(msgspec.Struct, rename="camel"):
-    context_usage_percentage: float
+    context_usage_percentage: Any = None
 
 
 class _InvalidStatePayload(msgspec.Struct):
@@ -165,9 +164,10 @@ def _parse_payload(event_type: str, payload: bytes) -> Event:
             return Reasoning(thought.text, thought.signature, thought.redacted_content)
         case "metadataEvent":
             metadata = _metadata.decode(payload)
-            return Metadata(metadata.token_usage, metadata.stop_reason)
+            reason = metadata.stop_reason if isinstance(metadata.stop_reason, str) else None
+            return Metadata(_figure(metadata.token_usage, TokenUsage), reason)
         case "contextUsageEvent":
-            return ContextUsage(_context_usage.decode(payload).context_usage_percentage)
+            return ContextUsage(_figure(_context_usage.decode(payload).context_usage_percentage, float))
         case "invalidStateEvent":
             state = _invalid_state.decode(payload)
             return ServiceError("InvalidStateEvent", state.reason, state.message)
@@ -178,14 +178,25 @@ def _parse_payload(event_type: str, payload: bytes) -> Event:
             return OtherEvent(event_type)
 
 
+_Figure = TypeVar("_Figure")
+
+
+def _figure(value: Any, kind: type[_Figure]) -> _Figure | None:
+    """A figure of the service's accounting; None for one of another shape, which costs no one a good answer."""
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except (msgspec.ValidationError, OverflowError):
+        return None
+
+
 def _parse_exception(name: str, payload: bytes) -> ServiceError:
     try:
         body = _exception.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         body = _ExceptionPayload()
-    # The union's member `error` is an InternalServerException; others name themselves, in either case.
+    # The union's member `error` is an InternalServerException; others name themselves.
     bare = "InternalServerException" if name == "error" else bare_name(name)
-    return ServiceError(bare[:1].upper() + bare[1:], body.reason, body.message or "")
+    return ServiceError(bare, body.reason, body.message or "")
 
 
 # --- errors instead of an answer -------------------------------------------------------------------------------
@@ -195,8 +206,12 @@ _PREFIX_OR_ADDRESS = re.compile(r"^.*#|:.*$", re.DOTALL)
 
 
 def bare_name(name: str) -> str:
-    """An error's name without what AWS's protocols put around it: `com.amazon.coral.service#Name`, `Name:http://...`."""
-    return _PREFIX_OR_ADDRESS.sub("", name).strip()
+    """An error's name without what AWS's protocols put around it: `com.amazon.coral.service#Name`, `Name:http://...`.
+
+    Frames have names of members (`throttlingException`) where refusals have names of shapes: here all are these.
+    """
+    bare = _PREFIX_OR_ADDRESS.sub("", name).strip()
+    return bare[:1].upper() + bare[1:]
 
 
 def parse_error(status: int, headers: Mapping[str, str], body: bytes) -> ServiceError:

@@ -43,8 +43,8 @@ from core.dialogue import (
     Woken,
 )
 from core.errors import ShellError
-from core.events import ServiceError, Undecodable, parse_error, parse_event
-from core.failures import ROWS, Failure, Kind, classify, parse_retry_after, refuse
+from core.events import OtherEvent, ServiceError, Undecodable, parse_error, parse_event
+from core.failures import ROWS, Failure, Kind, classify, classify_fault, parse_retry_after, refuse
 from core.http import Head
 from core.phases import (
     Asked,
@@ -99,6 +99,12 @@ def advance(exchange: Exchange, happening: Happening, *, now: Now) -> Step:
     Raises:
         ShellError: it was not asked for.
     """
+    if isinstance(happening, DataArrived) and now.instant >= exchange.deadline:
+        happening = Woken()  # data that never ends leaves no gap in which to be woken
+    return _with_ping(_advance(exchange, happening, now), now)
+
+
+def _advance(exchange: Exchange, happening: Happening, now: Now) -> Step:
     phase = exchange.phase
     match happening, phase:
         case Woken(), _ if not isinstance(phase, Ended):
@@ -150,11 +156,7 @@ def _wake_at(exchange: Exchange) -> Instant:
 def _wake(exchange: Exchange, now: Now) -> Step:
     phase = exchange.phase
     if now.instant >= exchange.deadline:
-        failure = Failure(
-            kind=Kind.TIMEOUT, message=f"no answer within {exchange.policy.total:g} seconds in all (timeouts.totalMs)"
-        )
-        who = "stagewhisper" if isinstance(phase, Choosing | Ended) else phase.provider.id
-        return _give_up(_remember(exchange, who, failure), (AttemptFailed(who, failure),), failure)
+        return _end_in_time(exchange, now)
     match phase:
         case Pausing(provider=provider, token=token, deadline=deadline) if now.instant >= deadline:
             return _call(exchange, provider, token, now)
@@ -167,16 +169,31 @@ def _wake(exchange: Exchange, now: Now) -> Step:
         case ReadingRefusal(deadline=deadline) if now.instant >= deadline:
             return _judge_refusal(exchange, phase, now)
         case _:
-            return _ping(exchange, now)
+            return Step(exchange, (), WantStill(wake_at=_wake_at(exchange)))
 
 
-def _ping(exchange: Exchange, now: Now) -> Step:
-    """A sign of life where one is due; the want before stands."""
-    if exchange.next_ping is None or now.instant < exchange.next_ping:
-        return Step(exchange, (), WantStill(wake_at=_wake_at(exchange)))
+def _end_in_time(exchange: Exchange, now: Now) -> Step:
+    """The end at the total deadline. Only a call that was under way is told as an account's failure."""
+    phase = exchange.phase
+    silence = f"no answer within {exchange.policy.total:g} seconds in all (timeouts.totalMs)"
+    failure = Failure(kind=Kind.TIMEOUT, message=silence)
+    notices: tuple[Notice, ...] = ()
+    if isinstance(phase, ReadingRefusal):
+        failure = _failure_of_refusal(exchange, phase, now)
+    if isinstance(phase, Calling | Streaming | ReadingRefusal):
+        notices = (AttemptFailed(phase.provider.id, failure),)
+    return _give_up(exchange, notices, failure)
+
+
+def _with_ping(step: Step, now: Now) -> Step:
+    """The step with a sign of life where one is due, whatever it was that happened."""
+    exchange, want = step.exchange, step.want
+    if exchange.next_ping is None or now.instant < exchange.next_ping or isinstance(want, WholeAnswer | StreamEnded):
+        return step
     events = (sse.Ping(),) if exchange.begun else (_message_start(exchange), sse.Ping())
     exchange = msgspec.structs.replace(exchange, begun=True, next_ping=now.instant + exchange.policy.ping_interval)
-    return Step(exchange, (Deliver(events),), WantStill(wake_at=_wake_at(exchange)))
+    want = msgspec.structs.replace(want, wake_at=_wake_at(exchange))
+    return Step(exchange, (*step.notices, Deliver(events)), want)
 
 
 def _message_start(exchange: Exchange) -> sse.StreamEvent:
@@ -249,33 +266,23 @@ def _read_stream(exchange: Exchange, phase: Streaming, data: bytes, now: Now) ->
     for message in fed.messages:
         event = parse_event(message)
         if isinstance(event, ServiceError | Undecodable):
-            return _fail(exchange, phase.provider, phase.token, _failure_inside(event), now)
-        events.append(event)
+            # An error inside a 200 counts as what it is.
+            failure = classify(event, body_size=exchange.request_size, secrets=_secrets(phase.token))
+            return _fail(exchange, phase.provider, phase.token, failure, now)
+        if not isinstance(event, OtherEvent):
+            events.append(event)
     if fed.fault is not None:
-        return _fail(exchange, phase.provider, phase.token, _failure_of_fault(fed.fault), now)
+        return _fail(exchange, phase.provider, phase.token, classify_fault(fed.fault), now)
     phase = msgspec.structs.replace(
         phase, size=size, pending=fed.pending, log=phase.log.extend(events), deadline=now.instant + exchange.policy.idle
     )
     return _want_data(exchange, phase)
 
 
-def _failure_inside(event: ServiceError | Undecodable) -> Failure:
-    """An error inside a 200 counts as what it is."""
-    if isinstance(event, Undecodable):
-        return Failure(kind=Kind.SERVER, message=f"the service sent an event that is none: {event.problem}")
-    return classify(event)
-
-
-def _failure_of_fault(fault: eventstream.Fault) -> Failure:
-    """A stream that broke below the level of events: to us it is a network that cut it."""
-    where = f"the service's answer broke at byte {fault.offset}"
-    return Failure(kind=Kind.NETWORK, message=f"{where}: {fault.reason.value} ({fault.detail})")
-
-
 def _end_stream(exchange: Exchange, phase: Streaming, now: Now) -> Step:
     fault = eventstream.finish(phase.pending)
     if fault is not None:
-        return _fail(exchange, phase.provider, phase.token, _failure_of_fault(fault), now)
+        return _fail(exchange, phase.provider, phase.token, classify_fault(fault), now)
     response = fold(phase.log.events(), reading=_reading(exchange), provider=phase.provider.id)
     if isinstance(response, Failure):
         return _fail(exchange, phase.provider, phase.token, response, now)
@@ -304,15 +311,24 @@ def _read_refusal(exchange: Exchange, phase: ReadingRefusal, data: bytes, now: N
 
 
 def _judge_refusal(exchange: Exchange, phase: ReadingRefusal, now: Now) -> Step:
+    """What follows a refused call."""
+    return _fail(exchange, phase.provider, phase.token, _failure_of_refusal(exchange, phase, now), now)
+
+
+def _failure_of_refusal(exchange: Exchange, phase: ReadingRefusal, now: Now) -> Failure:
     """What a refused call means, by as much of its body as came."""
     head = phase.head
-    error = parse_error(head.status, head.headers, phase.body)
-    failure = classify(
-        error,
+    return classify(
+        parse_error(head.status, head.headers, phase.body),
         retry_after=parse_retry_after(head.headers.get("retry-after"), now.epoch),
         body_size=exchange.request_size,
+        secrets=_secrets(phase.token),
     )
-    return _fail(exchange, phase.provider, phase.token, failure, now)
+
+
+def _secrets(token: Token) -> tuple[str, ...]:
+    """What the service may quote back to us, and must go no further."""
+    return tuple(secret for secret in (token.access_token, token.refresh_token) if secret)
 
 
 # --- failing and ending ----------------------------------------------------------------------------------------
@@ -320,10 +336,10 @@ def _judge_refusal(exchange: Exchange, phase: ReadingRefusal, now: Now) -> Step:
 
 def _fail(exchange: Exchange, provider: Provider, token: Token, failure: Failure, now: Now) -> Step:
     """What follows a failed attempt: a refresh, a retry, another account or the end, as the kind's row says."""
-    notice = AttemptFailed(provider.id, failure)
     if failure.kind is Kind.AUTHENTICATION and not exchange.refreshed:
         refreshing = msgspec.structs.replace(exchange, refreshed=True)
-        return _authorize(refreshing, provider, token, (notice, TokenRejected(provider.id)))
+        return _authorize(refreshing, provider, token, (TokenRejected(provider.id),))
+    notice = AttemptFailed(provider.id, failure)
     row = ROWS[failure.kind]
     if exchange.retries < row.retries:
         retrying = msgspec.structs.replace(exchange, retries=exchange.retries + 1)
@@ -334,19 +350,19 @@ def _fail(exchange: Exchange, provider: Provider, token: Token, failure: Failure
         return Step(retrying, (notice,), WantPause(wake_at=_wake_at(retrying)))
     if row.another_account:
         return _next_account(exchange, provider, failure)
-    return _give_up(_remember(exchange, provider.id, failure), (notice,), failure)
+    return _give_up(exchange, (notice,), failure)
 
 
 def _backoff(exchange: Exchange) -> float:
     return min(BACKOFF_CAP, BACKOFF_BASE * 2.0**exchange.retries) * (0.5 + exchange.asked.jitter / 2)
 
 
-def _remember(exchange: Exchange, provider_id: str, failure: Failure) -> Exchange:
-    return msgspec.structs.replace(exchange, failures=(*exchange.failures, (provider_id, failure)))
-
-
 def _next_account(exchange: Exchange, provider: Provider, failure: Failure) -> Step:
-    exchange = msgspec.structs.replace(_remember(exchange, provider.id, failure), tried=(*exchange.tried, provider.id))
+    exchange = msgspec.structs.replace(
+        exchange,
+        tried=(*exchange.tried, provider.id),
+        failures=(*exchange.failures, (provider.id, failure)),
+    )
     return _choose(exchange, (AttemptFailed(provider.id, failure),))
 
 

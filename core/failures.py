@@ -8,12 +8,14 @@ done about a failure is for `exchange`; what it means to an account is not decid
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 import msgspec
 
-from core.events import ServiceError
+from core.events import ServiceError, Undecodable
+from core.eventstream import Fault
 from core.times import Epoch
 
 
@@ -97,6 +99,8 @@ _NAMES = {
     "ThrottlingException": Kind.RATE_LIMIT,
     "ServiceQuotaExceededException": Kind.QUOTA,
     "ValidationException": Kind.CLIENT,
+    # In mid-stream too: any account would overflow at the same place, and clients compact on it.
+    "ContentLengthExceededException": Kind.TOO_LONG,
     "AccessDeniedException": Kind.AUTHENTICATION,
     "InternalServerException": Kind.SERVER,
     "ServiceUnavailableException": Kind.SERVER,
@@ -120,9 +124,27 @@ _LARGE_BODY = 600_000
 _LONGEST_MESSAGE = 500
 
 
-def classify(error: ServiceError, *, retry_after: float | None = None, body_size: int = 0) -> Failure:
-    """The failure that an error of the service is. `body_size` is that of the request, in bytes."""
-    return Failure(kind=_kind(error, body_size), message=_describe(error), retry_after=retry_after)
+def classify(
+    error: ServiceError | Undecodable,
+    *,
+    retry_after: float | None = None,
+    body_size: int = 0,
+    secrets: Iterable[str] = (),
+) -> Failure:
+    """The failure that an error of the service is, be it a refused call or in the middle of an answer.
+
+    `body_size` is that of the request, in bytes. `secrets` are left out of the message: where gateways complain of a
+    header, they quote it.
+    """
+    if isinstance(error, Undecodable):
+        return Failure(kind=Kind.SERVER, message=f"the service sent an event that is none: {error.problem}")
+    return Failure(kind=_kind(error, body_size), message=_describe(error, secrets), retry_after=retry_after)
+
+
+def classify_fault(fault: Fault) -> Failure:
+    """The failure that a damaged or cut stream of frames is: to us it is the network that did it."""
+    where = f"the service's answer broke at byte {fault.offset}"
+    return Failure(kind=Kind.NETWORK, message=f"{where}: {fault.reason.value} ({fault.detail})")
 
 
 def _kind(error: ServiceError, body_size: int) -> Kind:
@@ -141,21 +163,15 @@ def _kind(error: ServiceError, body_size: int) -> Kind:
     return _STATUSES.get(error.status or 0, Kind.SERVER)
 
 
-def _describe(error: ServiceError) -> str:
-    words = " ".join(error.message.split())
-    if len(words) > _LONGEST_MESSAGE:
-        words = words[:_LONGEST_MESSAGE] + "..."
-    label = " ".join(
-        part
-        for part in (
-            "the service answered" if error.status is not None else "the service said in its answer",
-            str(error.status) if error.status is not None else "",
-            error.name,
-            f"({error.reason})" if error.reason else "",
-        )
-        if part
-    )
-    return f"{label}: {words}" if words else label
+def _describe(error: ServiceError, secrets: Iterable[str]) -> str:
+    label = "the service said in its answer" if error.status is None else f"the service answered {error.status}"
+    reason = f"({error.reason})" if error.reason else ""
+    line = " ".join(f"{label} {error.name} {reason}".split())
+    if words := " ".join(error.message.split()):
+        line = f"{line}: {words}"
+    for secret in secrets:
+        line = line.replace(secret, "***")
+    return line if len(line) <= _LONGEST_MESSAGE else line[:_LONGEST_MESSAGE] + "..."
 
 
 def parse_retry_after(value: str | None, now: Epoch) -> float | None:
@@ -166,7 +182,9 @@ def parse_retry_after(value: str | None, now: Epoch) -> float | None:
     if text.isascii() and text.isdigit():
         return float(text[:9])
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now.seconds)
+        date = parsedate_to_datetime(text)
+        # HTTP's dates are UTC; one that names no zone must not be taken for this machine's.
+        return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now.seconds)
     except (ValueError, OverflowError):
         return None
 
@@ -236,11 +254,11 @@ def _refusal(kinds: set[Kind], message: str, failures: Sequence[Failure]) -> Ref
 def _waiting(kinds: set[Kind], failures: Sequence[Failure]) -> tuple[int | None, bool | None]:
     if kinds <= _POINTLESS:
         return None, False
-    waits = [failure.retry_after for failure in failures if failure.retry_after is not None]
-    if not waits:
-        return None, None
-    soonest = min(waits)
-    return (max(1, round(soonest)), None) if soonest <= _LONGEST_WAIT else (None, False)
+    hopeful = [failure for failure in failures if failure.kind not in _POINTLESS]
+    waits = [failure.retry_after for failure in hopeful if failure.retry_after is not None]
+    if waits and min(waits) <= _LONGEST_WAIT:
+        return max(1, round(min(waits))), None
+    return None, (False if len(waits) == len(hopeful) else None)
 
 
 def _explain(account: str, failure: Failure) -> str:

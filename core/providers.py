@@ -21,6 +21,7 @@ _read_profile_arn = text(
     # AWS's model allows more for the region; it becomes part of a host name, so it has to be one.
     r"arn:aws:(codewhisperer|transform):[a-z]{2,4}(-[a-z]{1,16}){1,3}-[0-9]{1,2}:[0-9]{12}:profile/[A-Za-z0-9]{12}",
     "arn:aws:codewhisperer:REGION:ACCOUNT:profile/ID",
+    shown=False,
 )
 
 

@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 import msgspec
 
-from core.anthropic import ChooseNone, ChooseTool, MessagesRequest
+from core.anthropic import ChooseNone, ChooseTool, MessagesRequest, tool_uses
 from core.catalogue import Model
 from core.codewhisperer import (
+    MODEL_ID,
     AssistantResponseMessage,
     ChatMessage,
     ConversationState,
@@ -23,10 +24,10 @@ from core.codewhisperer import (
     UserContext,
     UserInputMessage,
 )
-from core.conversation import MAX_IMAGES, converse, join, list_calls, read_system
+from core.conversation import MAX_IMAGES, converse, join, read_system
 from core.errors import ClientRequestError, ShellError
 from core.failures import prompt_too_long
-from core.tools import MAX_DESCRIPTION, MAX_NAME, Names, map_names, specify, unique_ids
+from core.tools import LEGAL_NAME, MAX_DESCRIPTION, Names, map_names, specify, unique_ids
 from core.usage import IMAGE_TOKENS, estimate_text
 
 MAX_CONTENT = 10_000_000
@@ -41,7 +42,7 @@ class Conversion(msgspec.Struct, frozen=True, kw_only=True):
     model: Model
     names: Names
     callable_names: frozenset[str]
-    """The offered tools, in the client's and the service's spelling: written-out calls may have either."""
+    """The request's tools, in the client's and the service's spelling, to look for in written-out calls."""
     calls_allowed: bool
     """Whether the client offers tools, and did not say that none may be called."""
     stop_sequences: tuple[str, ...]
@@ -61,7 +62,7 @@ def convert(request: MessagesRequest, *, model: Model, conversation_id: str) -> 
     """
     definitions = request.tools or ()
     offered = _offered(request)
-    uses = list(list_calls(request.messages))
+    uses = [use for _, use in tool_uses(request.messages)]
     called = dict.fromkeys(use.name for use in uses)
     client_ids = [use.id for use in uses]
     service_ids = unique_ids(client_ids)
@@ -69,6 +70,7 @@ def convert(request: MessagesRequest, *, model: Model, conversation_id: str) -> 
         [*(definition.name for definition in definitions), *called], zip(client_ids, service_ids, strict=True)
     )
     specifications = specify(definitions, offered=offered, called=called, names=names)
+    callable_names = frozenset(definition.name for definition in definitions) if offered else frozenset()
     conversation = converse(
         request.messages,
         opening=join([read_system(request.system), specifications.overflow]),
@@ -94,7 +96,7 @@ def convert(request: MessagesRequest, *, model: Model, conversation_id: str) -> 
         request=GenerateAssistantResponse(conversation_state=state),
         model=model,
         names=names,
-        callable_names=offered | {names.service_name(name) for name in offered},
+        callable_names=callable_names | {names.service_name(name) for name in callable_names},
         calls_allowed=bool(offered),
         stop_sequences=request.stop_sequences or (),
         stream=bool(request.stream),
@@ -151,9 +153,6 @@ def _estimate(state: ConversationState, tools: Sequence[Tool]) -> int:
 
 # --- the rules -------------------------------------------------------------------------------------------------
 
-_NAME = re.compile(rf"[a-zA-Z0-9_-]{{1,{MAX_NAME}}}")
-_MODEL_ID = re.compile(r"[a-zA-Z0-9_:.-]{1,1024}")
-
 
 def check_rules(state: ConversationState) -> None:
     """Whether the service would take the conversation: every rule that is known, one after the other.
@@ -192,7 +191,7 @@ def _check_specifications(context: UserContext) -> Collection[str]:
     for index, tool in enumerate(context.tools):
         specification = tool.tool_specification
         place = f"tools[{index}]"
-        if not _NAME.fullmatch(specification.name) or specification.name in declared:
+        if not LEGAL_NAME.fullmatch(specification.name) or specification.name in declared:
             raise ShellError(f"{place}: expected a legal name of its own")
         if not 1 <= len(specification.description) <= MAX_DESCRIPTION:
             raise ShellError(f"{place}: expected a description of 1 to {MAX_DESCRIPTION} characters")
@@ -213,7 +212,7 @@ def _check_user(turn: UserInputMessage, unanswered: Sequence[str], place: str, *
     context = turn.user_input_message_context
     if context is not None and context.tools and not may_have_tools:
         raise ShellError(f"{place}: expected specifications in the current message only")
-    if not _MODEL_ID.fullmatch(turn.model_id):
+    if not re.fullmatch(MODEL_ID, turn.model_id):
         raise ShellError(f"{place}: expected a legal model id")
 
 
@@ -224,7 +223,7 @@ def _check_assistant(
     if not turn.content:
         raise ShellError(f"{place}: expected content")
     for use in turn.tool_uses:
-        if not _NAME.fullmatch(use.tool_use_id) or use.tool_use_id in seen:
+        if not LEGAL_NAME.fullmatch(use.tool_use_id) or use.tool_use_id in seen:
             raise ShellError(f"{place}: expected a legal id of its own for each call")
         if use.name not in declared:
             raise ShellError(f"{place}: expected calls of declared tools")

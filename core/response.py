@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from core.anthropic import (
+    MAX_NESTING,
     AnswerBlock,
     AnswerMessage,
     AnswerRedactedThinking,
@@ -19,13 +20,13 @@ from core.anthropic import (
     AnswerThinking,
     AnswerToolUse,
     StopReason,
+    nesting,
+    shorten,
 )
 from core.events import (
     AssistantText,
     ContextUsage,
-    Event,
     Metadata,
-    OtherEvent,
     Reasoning,
     TokenUsage,
     ToolUseFragment,
@@ -35,8 +36,8 @@ from core.toolcalls import WrittenCall, find_calls
 from core.tools import Names
 from core.usage import count_usage, estimate_text
 
-ContentEvent: TypeAlias = AssistantText | ToolUseFragment | Reasoning | Metadata | ContextUsage | OtherEvent
-"""The events that can be part of an answer that ends well."""
+ContentEvent: TypeAlias = AssistantText | ToolUseFragment | Reasoning | Metadata | ContextUsage
+"""The events that an answer is made of."""
 
 
 class EventLog(msgspec.Struct, frozen=True):
@@ -104,7 +105,7 @@ def fold(events: Iterable[ContentEvent], *, reading: Reading, provider: str) -> 
     """The answer that a whole stream of events is, or why it is none."""
     drafts, figures, percentage, reason, has_spoken = _collect(events)
     drafts, stop_sequence = _cut(drafts, reading.stop_sequences)
-    if not drafts and stop_sequence is None and not (reason == "refusal" or (reason and has_spoken)):
+    if stop_sequence is None and not _has_answered(drafts, reason, has_spoken):
         return Failure(kind=Kind.SERVER, message="the service's answer has no content")
     content: list[AnswerBlock] = []
     for draft in drafts:
@@ -134,6 +135,16 @@ def fold(events: Iterable[ContentEvent], *, reading: Reading, provider: str) -> 
         ),
         metadata=AnswerMetadata(original_model=reading.model, target_provider=provider),
     )
+
+
+def _has_answered(drafts: Sequence[_Draft], reason: StopReason | None, has_spoken: bool) -> bool:
+    """Whether there is an answer: words or a call, or an end that was said to be one.
+
+    Thinking that nothing follows, not even a reason to stop, was cut.
+    """
+    if any(isinstance(draft, _TextDraft | _CallDraft) for draft in drafts):
+        return True
+    return reason == "refusal" or (reason is not None and (has_spoken or bool(drafts)))
 
 
 # --- collecting ------------------------------------------------------------------------------------------------
@@ -179,7 +190,7 @@ class _CallDraft:
         if fragment.input and self.stopped:
             self.problem = self.problem or "went on after its end"
         if fragment.name != self.name:
-            self.problem = self.problem or f"changed its name to {fragment.name!r}"
+            self.problem = self.problem or f"changed its name to {shorten(fragment.name)}"
         if isinstance(fragment.input, dict):
             if fragment.input and (self.pieces or self.whole):
                 self.problem = self.problem or "has two inputs"
@@ -207,7 +218,7 @@ def _collect(
     for event in events:
         match event:
             case AssistantText(text):
-                has_spoken = True  # if only to say nothing: models end a turn so after a tool's result
+                has_spoken = True  # if only to say nothing, as models end a turn after a tool's result
                 if not text:
                     continue
                 if not (drafts and isinstance(drafts[-1], _TextDraft)):
@@ -226,14 +237,12 @@ def _collect(
                 if usage is not None and usage.context_usage_percentage is not None:
                     percentage = usage.context_usage_percentage
             case ContextUsage(share):
-                percentage = share
-            case OtherEvent():
-                pass
+                percentage = percentage if share is None else share
     return drafts, figures, percentage, reason, has_spoken
 
 
 def _collect_reasoning(drafts: list[_Draft], event: Reasoning) -> None:
-    if event.redacted_content is not None:
+    if event.redacted_content:
         drafts.append(_RedactedDraft(event.redacted_content))
     if event.text:
         last = drafts[-1] if drafts else None
@@ -241,7 +250,7 @@ def _collect_reasoning(drafts: list[_Draft], event: Reasoning) -> None:
             last = _ThinkingDraft()
             drafts.append(last)
         last.pieces.append(event.text)
-    if event.signature is not None:
+    if event.signature:
         _sign(drafts, event.signature)
 
 
@@ -298,6 +307,8 @@ def _finish_call(draft: _CallDraft, reading: Reading) -> AnswerToolUse | Failure
     name = reading.names.client_name(draft.name)
     if draft.problem is not None:
         return _undeliverable(name, draft.problem)
+    if not draft.id or not name:
+        return _undeliverable(name, "has no id or no name")
     if not reading.calls_allowed:
         return _undeliverable(name, "was made although the request allows none")
     text = "".join(draft.pieces)
@@ -309,16 +320,19 @@ def _finish_call(draft: _CallDraft, reading: Reading) -> AnswerToolUse | Failure
     try:
         parsed = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
-        return _undeliverable(name, f"has an input of {len(text)} characters that is no JSON")
+        return _undeliverable(name, f"has an input of {len(text)} characters that cannot be read as JSON")
     if not isinstance(parsed, dict):
         return _undeliverable(name, "has an input that is no JSON object")
+    if nesting(parsed) > MAX_NESTING:
+        # The client could not send it back: its next request would be refused, and each one after that.
+        return _undeliverable(name, f"has an input that nests more than {MAX_NESTING} levels deep")
     return AnswerToolUse(reading.names.client_id(draft.id), name, msgspec.Raw(raw))
 
 
 def _undeliverable(name: str, problem: str) -> Failure:
     return Failure(
         kind=Kind.ANSWER,
-        message=f"the model's call of tool {name!r} {problem}; it was not delivered, for that would be a guess",
+        message=f"the model's call of tool {shorten(name)} {problem}; it was not delivered, for that would be a guess",
     )
 
 
@@ -364,8 +378,3 @@ def _estimate_block(block: AnswerBlock) -> int:
             return estimate_text(thinking)
         case AnswerRedactedThinking(data):
             return estimate_text(data)
-
-
-def is_content(event: Event) -> bool:
-    """Whether an event can be part of an answer that ends well."""
-    return isinstance(event, ContentEvent)

@@ -120,12 +120,23 @@ StreamEvent: TypeAlias = (
 _encoder = msgspec.json.Encoder()
 
 
+_LINE_SEPARATORS = ("\u2028", "\u2029", "\x85")
+
+
 def encode_events(events: Iterable[StreamEvent]) -> bytes:
-    """Events in the framing of server-sent events, joined."""
-    return b"".join(
+    """Events in the framing of server-sent events, joined.
+
+    The line ends that only Unicode knows are escaped: httpx's `iter_lines`, for one, would end a line there. In
+    JSON they can stand in strings alone, so it says the same.
+    """
+    encoded = b"".join(
         b"event: %b\ndata: %b\n\n" % (event.__struct_config__.tag.encode(), _encoder.encode(event))  # type: ignore[union-attr]  # every event has a tag
         for event in events
     )
+    if not encoded.isascii():
+        for separator in _LINE_SEPARATORS:
+            encoded = encoded.replace(separator.encode(), b"\\u%04x" % ord(separator))
+    return encoded
 
 
 def encode_message(message: AnswerMessage) -> bytes:

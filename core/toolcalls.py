@@ -33,7 +33,6 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import TypeAlias
 
 import msgspec
 
@@ -111,17 +110,24 @@ _ENDINGS = f".,;:!?{_SPACE}"
 _BLANKS = re.compile(r"[ \t]+")
 _WHITESPACE = re.compile(r"[ \t\r\n]+")
 
-NameIndex: TypeAlias = Mapping[str, tuple[tuple[int, str], ...]]
-"""Names by their first character that is no blank, longest first, each with its count of blanks before that."""
+
+class NameIndex(msgspec.Struct, frozen=True):
+    """Names, and what they look like: so that a look at a text costs as much for many names as for few."""
+
+    names: Collection[str]
+    shapes: Mapping[str, tuple[tuple[int, int], ...]]
+    """By a name's first character that is no blank: the blanks before it and the length, each once, longest first."""
 
 
 def index_names(names: Collection[str]) -> NameIndex:
     """The names as `match_call` takes them. One of blanks alone is no name: nobody could see it in a text."""
-    index: dict[str, list[tuple[int, str]]] = {}
-    for name in sorted(set(names), key=lambda name: (-len(name), name)):
-        if bare := name.lstrip(" \t"):
-            index.setdefault(bare[0], []).append((len(name) - len(bare), name))
-    return {first: tuple(entries) for first, entries in index.items()}
+    visible = frozenset(name for name in names if name.strip(" \t"))
+    shapes: dict[str, set[tuple[int, int]]] = {}
+    for name in visible:
+        blanks = len(name) - len(name.lstrip(" \t"))
+        shapes.setdefault(name[blanks], set()).add((blanks, len(name)))
+    ordered = {first: tuple(sorted(each, key=lambda shape: (-shape[1], shape[0]))) for first, each in shapes.items()}
+    return NameIndex(visible, ordered)
 
 
 def match_call(text: str, start: int, names: NameIndex, *, at_end: bool) -> Match | Miss:
@@ -145,20 +151,24 @@ def _match_form(form: _Form, text: str, start: int, names: NameIndex, at_end: bo
     at = _skip(_BLANKS, text, earliest - form.spaced)
     if at == len(text):
         raise _Missed(Miss.NEED_MORE)
-    for blanks, name in names.get(text[at], ()):
+    for blanks, length in names.shapes.get(text[at], ()):
         if at - blanks < earliest:
             continue
-        try:
-            return _match_named(form, text, at - blanks, name, at_end)
-        except _Missed as missed:
-            # A longer name that may still turn out to be meant goes before a shorter one that fits.
-            if missed.miss is Miss.NEED_MORE and not at_end:
-                raise
+        name = text[at - blanks : at - blanks + length]
+        if name in names.names:
+            try:
+                return _match_named(form, text, at - blanks, name, at_end)
+            except _Missed as missed:
+                # A longer name that may still turn out to be meant goes before a shorter one that fits.
+                if missed.miss is Miss.NEED_MORE and not at_end:
+                    raise
+        elif not at_end and len(name) < length and any(each.startswith(name) for each in names.names):
+            raise _Missed(Miss.NEED_MORE)
     return Miss.NO
 
 
 def _match_named(form: _Form, text: str, at: int, name: str, at_end: bool) -> Match:
-    name_end = _expect(text, at, name)
+    name_end = at + len(name)
     at = _skip(_BLANKS, text, name_end)
     if form.spaced and at == name_end:
         raise _Missed(Miss.NEED_MORE if at == len(text) else Miss.NO)

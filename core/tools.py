@@ -22,7 +22,9 @@ from core.errors import ClientRequestError
 MAX_NAME = 64
 """Of a tool's name and of a call's id alike; both are made of `[a-zA-Z0-9_-]`."""
 
-_LEGAL = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+LEGAL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+"""A name or an id that the service takes."""
+
 _FOREIGN = re.compile(r"[^a-zA-Z0-9_-]")
 
 
@@ -56,7 +58,7 @@ def map_names(tool_names: Iterable[str], tool_use_ids: Iterable[tuple[str, str]]
     """
     legal, foreign = set(), []
     for name in dict.fromkeys(tool_names):
-        if _LEGAL.fullmatch(name):
+        if LEGAL_NAME.fullmatch(name):
             legal.add(name)
         else:
             foreign.append(name)
@@ -93,7 +95,7 @@ def unique_ids(tool_use_ids: Iterable[str]) -> tuple[str, ...]:
     ids = []
     for tool_use_id in tool_use_ids:
         mapped = tool_use_id
-        if mapped in taken or not _LEGAL.fullmatch(mapped):
+        if mapped in taken or not LEGAL_NAME.fullmatch(mapped):
             salt = salts.get(tool_use_id, 0)
             while (mapped := f"toolu_{_digest(tool_use_id, salt)[:24]}") in taken:
                 salt += 1

@@ -131,4 +131,4 @@ def test_the_sdk_sees_an_error_where_the_stream_broke() -> None:
 )
 @settings(max_examples=60, deadline=None)
 def test_any_answer_is_one_message_in_both_forms(messages: list[Message]) -> None:
-    compare(body(*messages))
+    compare(body(*messages, event("metadataEvent", stopReason="END_TURN")))

@@ -173,6 +173,7 @@ def test_a_request_to_be_counted_needs_no_limit() -> None:
         ({"system": [{"type": "image"}]}, "system[0]: type 'image' is unknown or cannot be carried over"),
         ({"stop_sequences": "END"}, "stop_sequences: expected `array | null`, got `str`"),
         ({"stop_sequences": ["END", ""]}, "stop_sequences[1]: each stop sequence must contain non-whitespace"),
+        ({"stop_sequences": ["END"] * 101}, "stop_sequences: at most 100 can be looked for"),
         ({"stop_sequences": ["\n\n"]}, "stop_sequences[0]: each stop sequence must contain non-whitespace"),
         ({"stream": "yes"}, "stream: expected `bool | null`, got `str`"),
         ({"mcp_servers": [{"type": "url"}]}, "mcp_servers: tools that run on the server cannot be carried over"),

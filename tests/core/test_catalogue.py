@@ -44,7 +44,7 @@ def test_with_no_models_the_error_says_so() -> None:
 def test_a_name_as_long_as_a_request_is_not_sent_back_whole() -> None:
     with pytest.raises(ClientRequestError) as caught:
         find_model(CATALOGUE, "x" * 1_000_000)
-    assert caught.value.problem == f"'{'x' * 80}'... is not offered here; the models are: a, b, c, d, e"
+    assert caught.value.problem == f"'{'x' * 60}...' is not offered here; the models are: a, b, c, d, e"
 
 
 def test_a_model_is_shown_as_clients_know_it() -> None:

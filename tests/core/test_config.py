@@ -73,9 +73,9 @@ def test_the_time_to_connect_is_no_part_of_the_policy() -> None:
     [
         ([], "expected an object, got a list"),
         (None, "expected an object, got null"),
-        ("text", "expected an object, got 'text'"),
+        ("text", "expected an object, got a text"),
         ({"server": []}, "server: expected an object, got a list"),
-        ({"timeouts": 5}, "timeouts: expected an object, got 5"),
+        ({"timeouts": 5}, "timeouts: expected an object, got a number"),
         ({"models": None}, "models: expected an object, got null"),
         ({"server": {"bind": 8990}}, "server.bind: expected HOST:PORT, got 8990"),
         (

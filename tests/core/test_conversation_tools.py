@@ -57,7 +57,7 @@ def test_a_call_and_its_result_stay_what_they_are() -> None:
         (None, [NO_CONTENT]),
         ([], [NO_CONTENT]),
         ([text("")], [NO_CONTENT]),
-        ([text("a"), text(""), text("b"), text("\n")], ["a", "b", "\n"]),
+        ([text("a"), text(""), text("b"), text("\n")], ["a", "b"]),
         ([{"type": "tool_reference", "tool_name": "Bash"}], ["[tool Bash]"]),
         ([text("see"), image(), text("this")], ["see", "[image 1]", "this"]),
         ([{"type": "document", "source": {"type": "text", "data": "d"}}], ["<document>\nd\n</document>"]),

@@ -101,7 +101,7 @@ def test_a_section_in_a_section_knows_its_path() -> None:
     assert list(root.section("missing")) == []
     assert list(root.section("wrong")) == []
     inner.refuse("c", "is refused")
-    assert problems == [Problem("wrong", "expected an object, got 'text'"), Problem("a.b.c", "is refused")]
+    assert problems == [Problem("wrong", "expected an object, got a text"), Problem("a.b.c", "is refused")]
 
 
 def test_any_error_of_the_project_is_a_problem_of_the_value() -> None:

@@ -43,10 +43,17 @@ from tests.builders import event, exception, message
         (
             "metadataEvent",
             {"tokenUsage": {"uncachedInputTokens": 1, "outputTokens": 2, "totalTokens": 3, "cacheReadInputTokens": 4}},
-            Metadata(TokenUsage(1, 2, 3, 4), None),
+            Metadata(TokenUsage(1, 2, 4), None),
         ),
         ("contextUsageEvent", {"contextUsagePercentage": 12.5}, ContextUsage(12.5)),
         ("contextUsageEvent", {"contextUsagePercentage": 12}, ContextUsage(12.0)),
+        # a figure of another shape is none, and spoils nothing
+        ("contextUsageEvent", {"contextUsagePercentage": None}, ContextUsage(None)),
+        ("contextUsageEvent", {}, ContextUsage(None)),
+        ("contextUsageEvent", {"contextUsagePercentage": [5]}, ContextUsage(None)),
+        ("metadataEvent", {"tokenUsage": {}, "stopReason": "END_TURN"}, Metadata(None, "END_TURN")),
+        ("metadataEvent", {"tokenUsage": {"uncachedInputTokens": 1.5, "outputTokens": 2}}, Metadata(None, None)),
+        ("metadataEvent", {"tokenUsage": 5, "stopReason": 5}, Metadata(None, None)),
         ("invalidStateEvent", {"reason": "R", "message": "m"}, ServiceError("InvalidStateEvent", "R", "m")),
         ("error", {"message": "m"}, ServiceError("InternalServerException", None, "m")),
         ("meteringEvent", {"usage": 1.5, "unit": "credit"}, OtherEvent("meteringEvent")),
@@ -70,8 +77,8 @@ def test_an_event_says_what_its_payload_holds(event_type: str, members: dict[str
         ("toolUseEvent", b'{"name": "n"}'),
         ("toolUseEvent", b'{"toolUseId": "t", "name": "n", "input": [1]}'),
         ("toolUseEvent", b'{"toolUseId": "t", "name": "n", "input": {"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"),
-        ("contextUsageEvent", b"{}"),
-        ("metadataEvent", b'{"tokenUsage": {}}'),
+        ("contextUsageEvent", b"[]"),
+        ("metadataEvent", b"not JSON"),
     ],
 )
 def test_a_known_event_of_another_shape_is_undecodable(event_type: str, payload: bytes) -> None:
@@ -102,6 +109,8 @@ def test_an_exception_with_an_unreadable_payload_keeps_its_name() -> None:
 def test_an_error_frame_has_its_words_in_headers() -> None:
     frame = message(b"", message_type="error", error_code="InternalError", error_message="it broke")
     assert parse_event(frame) == ServiceError("InternalError", None, "it broke")
+    frame = message(b"", message_type="error", error_code="throttlingException")
+    assert parse_event(frame) == ServiceError("ThrottlingException", None, "")
     assert parse_event(message(b"", message_type="error")) == ServiceError("", None, "")
 
 

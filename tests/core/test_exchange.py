@@ -178,6 +178,14 @@ def test_pings_go_on_while_data_arrives_for_the_buffer() -> None:
     assert [type(one) for one in play.delivered] == [sse.MessageStart, sse.Ping]
 
 
+def test_data_without_a_gap_does_not_put_off_a_ping() -> None:
+    play = Play(stream=True).call().tell(HeadArrived(EVENT_STREAM))
+    play.now = 1010.0
+    play.tell(DataArrived(b""))
+    assert [type(one) for one in play.delivered] == [sse.MessageStart, sse.Ping]
+    assert play.want == WantData(wake_at=Instant(1025.0))
+
+
 @pytest.mark.parametrize("pings", [0, 1, 3])
 def test_pings_change_nothing_else_that_is_delivered(pings: int) -> None:
     play = Play(stream=True)

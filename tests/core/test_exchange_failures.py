@@ -43,7 +43,7 @@ def test_a_refused_token_is_refreshed_once_and_the_request_goes_again() -> None:
     play = Play().call().refuse(403, INVALID_TOKEN)
     assert isinstance(play.want, WantFreshToken)
     assert play.want.rejected == TOKEN
-    assert TokenRejected("a") in play.notices
+    assert play.notices == [TokenRejected("a")]
     fresh = msgspec.structs.replace(TOKEN, access_token="made-up-fresh")
     play.tell(TokenReady(fresh))
     assert isinstance(play.want, WantCall)
@@ -304,6 +304,16 @@ def test_a_stall_in_a_refusals_body_is_judged_by_what_came() -> None:
     assert play.failed == [("a", "server")]
 
 
+def test_a_token_that_the_service_quotes_reaches_neither_the_client_nor_the_log() -> None:
+    quoted = {"message": "'made-up-access' not a valid key=value pair in Authorization: 'Bearer made-up-access'"}
+    play = Play().call().refuse(400, quoted)
+    assert "made-up" not in repr(play.notices)
+    assert b"made-up" not in play.whole.body
+    broken = HELLO + body(exception("ValidationException", "Bearer made-up-access is wrong"))
+    play = Play().call().tell(HeadArrived(EVENT_STREAM), DataArrived(broken))
+    assert "made-up" not in repr(play.notices)
+
+
 @pytest.mark.parametrize("phase", ["choosing", "authorizing", "calling", "streaming"])
 def test_the_total_deadline_ends_whatever_is_under_way(phase: str) -> None:
     play = Play()
@@ -320,6 +330,33 @@ def test_the_total_deadline_ends_whatever_is_under_way(phase: str) -> None:
     play.tell(Woken())
     assert play.error[:2] == (504, "timeout_error")
     assert "timeouts.totalMs" in play.error[2]
+
+
+def test_a_deadline_blames_no_account_that_was_not_being_asked() -> None:
+    overload = {"reason": "INSUFFICIENT_MODEL_CAPACITY"}
+    play = Play().call().refuse(429, overload)
+    play.now = 1100.0
+    play.tell(Woken())
+    assert play.failed == [("a", "overload")]
+    assert play.error[:2] == (504, "timeout_error")
+
+
+def test_a_refusal_that_trickles_to_the_deadline_is_still_what_it_is() -> None:
+    play = Play().call().tell(HeadArrived(Head(status=429, headers={})))
+    for moment in range(1010, 1100, 10):
+        play.now = float(moment)
+        play.tell(DataArrived(b" "))
+    play.now = 1100.0
+    play.tell(DataArrived(b" "))
+    assert play.failed == [("a", "rate_limit")]
+    assert play.error[:2] == (429, "rate_limit_error")
+
+
+def test_data_that_never_ends_does_not_put_off_the_deadline() -> None:
+    play = Play().call().tell(HeadArrived(EVENT_STREAM))
+    play.now = 1100.0
+    play.tell(DataArrived(HELLO))
+    assert play.error[:2] == (504, "timeout_error")
 
 
 def test_the_total_deadline_of_a_begun_stream_is_an_event() -> None:

@@ -47,6 +47,8 @@ from core.times import Epoch
         ("InternalServerException", None, "", 500, Kind.SERVER),
         ("InternalServerException", "MODEL_TEMPORARILY_UNAVAILABLE", "", 500, Kind.OVERLOAD),
         ("ServiceUnavailableException", None, "", 503, Kind.SERVER),
+        ("ContentLengthExceededException", None, "", 400, Kind.TOO_LONG),
+        ("ContentLengthExceededException", None, "", None, Kind.TOO_LONG),
         ("UnknownOperationException", None, "", 404, Kind.SERVER),
         ("UnknownOperationException", None, "", 200, Kind.SERVER),
         ("InvalidStateEvent", "INVALID_TASK_ASSIST_PLAN", "", None, Kind.SERVER),
@@ -110,6 +112,18 @@ def test_a_failure_is_one_line_of_bounded_length() -> None:
     assert "\n" not in failure.message
 
 
+def test_names_and_reasons_are_in_that_line_too() -> None:
+    failure = classify(ServiceError("a\nb", "x\nINFO a made-up line\n" + "y" * 60_000, "m", 400))
+    assert failure.message.startswith("the service answered 400 a b (x INFO a made-up line yyy")
+    assert len(failure.message) < 700
+    assert "\n" not in failure.message
+
+
+def test_a_secret_that_the_service_quotes_goes_no_further() -> None:
+    error = ServiceError("made-up-token", "made-up-token", "x" * 490 + " 'made-up-token' is no key=value pair", 403)
+    assert "made-up" not in classify(error, secrets=("made-up-token",)).message
+
+
 def test_an_error_inside_an_answer_says_so() -> None:
     assert classify(ServiceError("InternalServerException", None, "")).message == (
         "the service said in its answer InternalServerException"
@@ -146,6 +160,8 @@ NOW = Epoch(1_700_000_000.0)  # Tue, 14 Nov 2023 22:13:20 GMT
         (" 0 ", 0.0),
         ("Tue, 14 Nov 2023 22:13:50 GMT", 30.0),
         ("Tue, 14 Nov 2023 22:13:00 GMT", 0.0),
+        ("Tue, 14 Nov 2023 22:13:50 -0000", 30.0),
+        ("Tue, 14 Nov 2023 22:13:50", 30.0),
         ("soon", None),
         ("-5", None),
         ("1.5", None),
@@ -222,7 +238,8 @@ def test_all_accounts_are_named_with_what_each_failed_of() -> None:
         ([60.0], 60, None),
         ([61.0], None, False),
         ([3600.0, 5.0], 5, None),
-        ([None, 3600.0], None, False),
+        ([None, 3600.0], None, None),
+        ([1800.0, 3600.0], None, False),
         ([None], None, None),
     ],
 )
@@ -234,6 +251,11 @@ def test_a_client_is_told_to_wait_up_to_a_minute(
     for wait in waits:
         if wait is not None and wait > 60:
             assert f"(it asks to wait {wait:.0f} seconds)" in refusal.message
+
+
+def test_a_retry_is_not_forbidden_while_an_account_may_be_back_at_once() -> None:
+    refusal = _refuse(("a", _fail(Kind.SERVER)), ("b", _fail(Kind.RATE_LIMIT, "slow down", 3600.0)))
+    assert (refusal.retry_after, refusal.should_retry) == (None, None)
 
 
 @pytest.mark.parametrize(("tokens", "expected"), [(250_000, 250_000), (1000, 200_001), (200_000, 200_001)])

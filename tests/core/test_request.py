@@ -163,6 +163,7 @@ def _declared(conversion: Conversion) -> list[str]:
 
 
 _CHOOSE_BASH = {"type": "tool", "name": "Bash"}
+_MAPPED = ("mcp.read", "mcp_read_7a7cced7")
 _HISTORY = [user("go"), assistant(call("a", "Read")), user(result("a"))]
 
 
@@ -175,7 +176,7 @@ _HISTORY = [user("go"), assistant(call("a", "Read")), user(result("a"))]
         ({"tools": [_BASH], "tool_choice": {"type": "any"}}, ["Bash", "Read"], {"Bash"}, True),
         ({"tools": [_BASH, _READ], "tool_choice": {"type": "auto"}}, ["Bash", "Read"], {"Bash", "Read"}, True),
         ({"tools": [_BASH, _READ], "tool_choice": {"type": "none"}}, ["Read"], set(), False),
-        ({"tools": [_BASH, _FOREIGN], "tool_choice": _CHOOSE_BASH}, ["Bash", "Read"], {"Bash"}, True),
+        ({"tools": [_BASH, _FOREIGN], "tool_choice": _CHOOSE_BASH}, ["Bash", "Read"], {"Bash", *_MAPPED}, True),
     ],
 )
 def test_tool_choice_decides_what_is_offered_and_history_what_is_declared(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.anthropic import AnswerBlock, AnswerRedactedThinking, AnswerText, AnswerThinking, AnswerToolUse
-from core.events import AssistantText, ContextUsage, Metadata, OtherEvent, Reasoning, TokenUsage, ToolUseFragment
+from core.events import AssistantText, ContextUsage, Metadata, Reasoning, TokenUsage, ToolUseFragment
 from core.failures import Failure, Kind
 from core.response import BufferedResponse, ContentEvent, EventLog, Reading, fold, made_up_tool_id
 from core.tools import Names
@@ -55,7 +55,7 @@ def piece(id: str, input: str | dict[str, Any] = "", *, stop: bool = False, name
     ("events", "content"),
     [
         ([AssistantText("ha"), AssistantText("ha")], [AnswerText("haha")]),
-        ([AssistantText(""), AssistantText("a"), OtherEvent("x"), AssistantText("b")], [AnswerText("ab")]),
+        ([AssistantText(""), AssistantText("a"), ContextUsage(None), AssistantText("b")], [AnswerText("ab")]),
         ([AssistantText(" \n")], [AnswerText(" \n")]),
         # a call in fragments of a few characters, as they come
         (
@@ -110,7 +110,16 @@ def piece(id: str, input: str | dict[str, Any] = "", *, stop: bool = False, name
             ],
             [AnswerThinking("let me", "sig"), AnswerText("a")],
         ),
-        ([Reasoning("a", "s1", None), Reasoning("b", "", None)], [AnswerThinking("a", "s1"), AnswerThinking("b", "")]),
+        (
+            [Reasoning("a", "s1", None), Reasoning("b", "", None), AssistantText("t")],
+            [AnswerThinking("a", "s1"), AnswerThinking("b", ""), AnswerText("t")],
+        ),
+        # an empty signature is none yet
+        (
+            [Reasoning("a", "", None), Reasoning("b", "", None), Reasoning(None, "real", None), AssistantText("t")],
+            [AnswerThinking("ab", "real"), AnswerText("t")],
+        ),
+        ([Reasoning(None, "", ""), AssistantText("t")], [AnswerText("t")]),
         ([Reasoning("a", None, None), AssistantText("t")], [AnswerThinking("a", ""), AnswerText("t")]),
         (
             [Reasoning("a", None, None), AssistantText("t"), Reasoning(None, "late", None)],
@@ -118,8 +127,8 @@ def piece(id: str, input: str | dict[str, Any] = "", *, stop: bool = False, name
         ),
         ([Reasoning(None, "alone", None), AssistantText("t")], [AnswerThinking("", "alone"), AnswerText("t")]),
         (
-            [Reasoning("a", "s", None), Reasoning(None, "again", None)],
-            [AnswerThinking("a", "s"), AnswerThinking("", "again")],
+            [Reasoning("a", "s", None), Reasoning(None, "again", None), AssistantText("t")],
+            [AnswerThinking("a", "s"), AnswerThinking("", "again"), AnswerText("t")],
         ),
         (
             [Reasoning(None, None, "AAA="), Reasoning("b", None, None), AssistantText("t")],
@@ -159,13 +168,16 @@ def test_nothing_is_looked_for_where_no_name_may_be_called() -> None:
         ([piece("t1"), piece("t1", '{"a": "long')], "was cut by the service after 11 characters"),
         ([piece("t1", '{"a": 1}')], "was cut by the service after 8 characters"),
         ([piece("t1", {"a": 1})], "was cut by the service after 0 characters"),
-        ([piece("t1", '{"a": ', stop=True)], "that is no JSON"),
+        ([piece("t1", '{"a": ', stop=True)], "that cannot be read as JSON"),
         ([piece("t1", "[1]", stop=True)], "that is no JSON object"),
         ([piece("t1", "null", stop=True)], "that is no JSON object"),
-        ([piece("t1", " ", stop=True)], "that is no JSON"),
-        ([piece("t1", '{"a": NaN}', stop=True)], "that is no JSON"),
-        ([piece("t1", '{"a": "\\ud800"}', stop=True)], "that is no JSON"),
-        ([piece("t1", '{"a":' * 100_000, stop=True)], "that is no JSON"),
+        ([piece("t1", " ", stop=True)], "that cannot be read as JSON"),
+        ([piece("t1", '{"a": NaN}', stop=True)], "that cannot be read as JSON"),
+        ([piece("t1", '{"a": "\\ud800"}', stop=True)], "that cannot be read as JSON"),
+        ([piece("t1", '{"a":' * 100_000, stop=True)], "that cannot be read as JSON"),
+        ([piece("t1", '{"a":' * 201 + "1" + "}" * 201, stop=True)], "nests more than 200 levels deep"),
+        ([piece("", "{}", stop=True)], "has no id or no name"),
+        ([piece("t1", "{}", stop=True, name="")], "has no id or no name"),
         ([piece("t1", "{}", stop=True), piece("t1", "{}")], "went on after its end"),
         ([piece("t1", '{"a":1}'), piece("t1", {"b": 1}, stop=True)], "has two inputs"),
         ([piece("t1", {"b": 1}), piece("t1", '{"a":1}', stop=True)], "has two inputs"),
@@ -191,12 +203,15 @@ def test_a_call_that_the_request_does_not_allow_is_an_error() -> None:
     "events",
     [
         [],
-        [OtherEvent("meteringEvent")],
         [AssistantText("")],
         [ContextUsage(1.0)],
         [Metadata(None, "END_TURN")],
         [Metadata(None, "MAX_TOKENS"), ContextUsage(1.0)],
         [AssistantText(""), Metadata(None, "UNKNOWN")],
+        # thinking that was cut
+        [Reasoning("hm", None, None)],
+        [Reasoning("hm", "s", None)],
+        [Reasoning(None, None, "AAA=")],
     ],
 )
 def test_an_answer_without_content_is_the_services_error(events: list[ContentEvent]) -> None:
@@ -297,7 +312,7 @@ def test_a_call_before_a_stop_sequence_is_still_a_call() -> None:
 
 
 def test_the_figures_are_the_services_last_ones() -> None:
-    usage = TokenUsage(7, 8, 15)
+    usage = TokenUsage(7, 8)
     events: list[ContentEvent] = [ContextUsage(50.0), AssistantText("a"), Metadata(usage, None)]
     events.append(Metadata(None, "END_TURN"))
     message = folded(events).message
@@ -307,7 +322,7 @@ def test_the_figures_are_the_services_last_ones() -> None:
 
 @pytest.mark.parametrize(
     "events",
-    [[ContextUsage(1.0), ContextUsage(2.0)], [Metadata(TokenUsage(1, 1, 1, context_usage_percentage=2.0), None)]],
+    [[ContextUsage(1.0), ContextUsage(2.0)], [Metadata(TokenUsage(1, 1, context_usage_percentage=2.0), None)]],
 )
 def test_a_share_of_the_window_is_the_last_one_said(events: list[ContentEvent]) -> None:
     usage = folded([AssistantText("abcd"), *events]).message.usage
@@ -323,7 +338,7 @@ def test_the_estimate_counts_every_kind_of_block() -> None:
         Reasoning(None, None, "d" * 350),
     ]
     for count in range(1, 5):
-        assert folded(blocks[:count]).message.usage.output_tokens >= 100 * count
+        assert folded([*blocks[:count], Metadata(None, "END_TURN")]).message.usage.output_tokens >= 100 * count
 
 
 def test_where_it_came_from_is_kept() -> None:
@@ -344,8 +359,8 @@ def test_a_log_grows_without_changing_what_it_was(batches: list[list[ContentEven
         logs.append(logs[-1].extend(batch))
         expected.append([*expected[-1], *batch])
     assert [log.events() for log in logs] == expected
-    forked = logs[0].extend([OtherEvent("fork")])
-    assert forked.events() == [OtherEvent("fork")]
+    forked = logs[0].extend([AssistantText("fork")])
+    assert forked.events() == [AssistantText("fork")]
     assert [log.events() for log in logs] == expected
 
 
@@ -360,7 +375,7 @@ EVENTS = st.one_of(
     ),
     st.builds(Reasoning, st.none() | st.text(max_size=3), st.none() | st.text(max_size=3), st.none()),
     st.builds(Metadata, st.none(), st.sampled_from(["END_TURN", "TOOL_USE", "MAX_TOKENS", None])),
-    st.builds(ContextUsage, st.floats()),
+    st.builds(ContextUsage, st.none() | st.floats()),
 )
 
 

@@ -140,6 +140,14 @@ def test_pings_and_errors_have_their_form() -> None:
     )
 
 
+def test_no_character_in_a_text_ends_a_line_for_any_client() -> None:
+    text = "a\u2028b\u2029c\x85d\r\ne\x0b\x0c\x1c\x1d\x1ef é"
+    encoded = encode_events(render_events(answer(AnswerText(text)))).decode()
+    assert encoded.splitlines() == encoded.split("\n")[:-1]
+    (delta,) = [json.loads(line[6:]) for line in encoded.splitlines() if '"text_delta"' in line]
+    assert delta["delta"]["text"] == text
+
+
 def test_an_error_and_its_event_say_the_same() -> None:
     event = encode_events([Error(ErrorDetail("api_error", "why"), "req_1")])
     assert event == b"event: error\ndata: " + encode_error("api_error", "why", "req_1") + b"\n\n"

@@ -85,10 +85,9 @@ def test_what_is_no_name(names: list[str], text: str) -> None:
 
 
 def test_names_are_indexed_longest_first_under_what_can_be_seen() -> None:
-    assert index_names(["a", " ab", "abc", "", " \t", "b", "a"]) == {
-        "a": ((1, " ab"), (0, "abc"), (0, "a")),
-        "b": ((0, "b"),),
-    }
+    index = index_names(["a", " ab", "abc", "", " \t", "b", "a"])
+    assert index.names == {"a", " ab", "abc", "b"}
+    assert index.shapes == {"a": ((0, 3), (1, 3), (0, 1)), "b": ((0, 1),)}
 
 
 # --- a text that goes on ---------------------------------------------------------------------------------------

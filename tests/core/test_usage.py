@@ -31,7 +31,7 @@ def test_an_estimate_is_of_characters_and_bytes_alone(text: str) -> None:
     assert estimate_text(text) == estimate_tokens(len(text), len(text.encode()))
 
 
-FIGURES = TokenUsage(10, 20, 35, cache_read_input_tokens=3, cache_write_input_tokens=2)
+FIGURES = TokenUsage(10, 20, cache_read_input_tokens=3, cache_write_input_tokens=2)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ FIGURES = TokenUsage(10, 20, 35, cache_read_input_tokens=3, cache_write_input_to
             50.0,
             Usage(input_tokens=10, output_tokens=20, cache_read_input_tokens=3, cache_creation_input_tokens=2),
         ),
-        (TokenUsage(-1, -2, -3, -4, -5), None, Usage(input_tokens=0, output_tokens=0)),
+        (TokenUsage(-1, -2, -4, -5), None, Usage(input_tokens=0, output_tokens=0)),
         (None, 50.0, Usage(input_tokens=99_993, output_tokens=7)),
         (None, 0.001, Usage(input_tokens=0, output_tokens=7)),
         (None, 0.0, Usage(input_tokens=500, output_tokens=7)),
