@@ -1,0 +1,189 @@
+"""The routes: each reads a request, asks the core, and renders what comes of it. None of them decides."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+import msgspec
+import trio
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from adapters import ambient
+from adapters.connection import Connection, Incoming, incoming
+from adapters.driver import Driver
+from adapters.logs import RequestLog
+from adapters.outbox import Outbox
+from core.access import check_access
+from core.anthropic import STATUS_OF_ERROR, parse_request
+from core.catalogue import find_model, render_model, render_models
+from core.config import Config
+from core.dialogue import WholeAnswer
+from core.errors import ClientRequestError
+from core.phases import Asked
+from core.request import convert
+from core.sse import Error, ErrorDetail, encode_error, encode_events
+
+_log = logging.getLogger("stagewhisper")
+_REQUEST_ID = "stagewhisper.request_id"
+_JSON = {"content-type": "application/json"}
+
+
+def create_app(config: Config, driver: Driver) -> QuartTrio:
+    """The gateway as an ASGI application."""
+    app = QuartTrio("stagewhisper", static_folder=None)
+    app.asgi_http_class = Connection
+    # Quart's limits are set aside on purpose: the exchange has deadlines of its own, `Incoming` bounds the body.
+    app.config.update(
+        RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None, PROVIDE_AUTOMATIC_OPTIONS=False
+    )
+    app.url_map.merge_slashes = False  # it redirects; here, what is not a route is a 404
+    places = trio.CapacityLimiter(config.server.max_concurrent)
+
+    @app.before_request
+    async def admit() -> None:
+        scope = _scope()
+        if request.path != "/health" or not config.server.api_keys:
+            check_access(
+                # Not quart's own headers, to which it adds an empty Host where a client of HTTP/1.0 sent none.
+                {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]},
+                api_keys=config.server.api_keys,
+                client=_address(scope.get("client")),
+                server=_address(scope.get("server")),
+            )
+
+    @app.after_request
+    async def name_request(response: Response) -> Response:
+        response.headers["request-id"] = _request_id()
+        return response
+
+    @app.post("/v1/messages")
+    async def messages() -> Response:
+        began = ambient.now().instant
+        asked = _ask(await _incoming().body(idle=config.policy.idle, total=config.policy.total), config)
+        log = RequestLog(request_id=asked.request_id, model=asked.conversion.model.name, began=began)
+        outbox = Outbox()
+        _incoming().nursery.start_soon(_exchange, driver, places, config, asked, outbox, log)
+        whole = await outbox.first()
+        if whole is not None:
+            return Response(whole.body, whole.status, headers=dict(whole.headers))
+        headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+        return Response(outbox.chunks(), 200, headers=headers)
+
+    @app.post("/v1/messages/count_tokens")
+    async def count_tokens() -> Response:
+        asked = _ask(await _incoming().body(idle=config.policy.idle, total=config.policy.total), config, counting=True)
+        return _json({"input_tokens": asked.conversion.estimated_input})
+
+    @app.get("/v1/models")
+    async def models() -> Response:
+        query = request.args
+        page = render_models(
+            config.catalogue,
+            limit=query.get("limit"),
+            after_id=query.get("after_id"),
+            before_id=query.get("before_id"),
+        )
+        return _json(page)
+
+    @app.get("/v1/models/<path:name>")
+    async def model(name: str) -> Response:
+        return _json(render_model(find_model(config.catalogue, name)))
+
+    @app.get("/health")
+    async def health() -> Response:
+        return _json({"status": "ok"})
+
+    @app.errorhandler(ClientRequestError)
+    async def refuse(error: ClientRequestError) -> Response:
+        headers = dict(_JSON)
+        if error.error_type == "authentication_error":
+            headers["x-should-retry"] = "false"  # Claude Code tries a 401 eleven times otherwise
+        # The place, but not the problem, which may quote the client.
+        _log.info("%s refused with %s at %r", _request_id(), error.error_type, error.place)
+        return _error(error.error_type, str(error), headers)
+
+    @app.errorhandler(HTTPException)
+    async def no_such_route(_: HTTPException) -> Response:
+        return _error("not_found_error", f"there is no {request.method} {request.path[:200]} here", _JSON)
+
+    @app.errorhandler(Exception)
+    async def crash(error: Exception) -> Response:
+        _log.error("request %s: a bug of the gateway", _request_id(), exc_info=error)
+        return _error("api_error", "the gateway has a bug; its log says more", _JSON)
+
+    return app
+
+
+async def _exchange(
+    driver: Driver, places: trio.CapacityLimiter, config: Config, asked: Asked, outbox: Outbox, log: RequestLog
+) -> None:
+    """Run one exchange in its place. Whatever becomes of it, the view is let go and one line is logged."""
+    place = object()
+    try:
+        with trio.move_on_after(config.connect_timeout) as waiting:
+            await places.acquire_on_behalf_of(place)
+        if waiting.cancelled_caught:
+            problem = f"{places.borrowed_tokens} requests are being answered already (server.maxConcurrent)"
+            log.outcome = "no place"
+            return _fail(outbox, "overloaded_error", problem, asked.request_id)
+        try:
+            await driver.drive(asked, outbox, log.hear)
+        finally:
+            places.release_on_behalf_of(place)
+    except Exception as error:
+        _log.exception("request %s: a bug of the gateway", asked.request_id, exc_info=error)
+        log.outcome = "a bug"
+        _fail(outbox, "api_error", "the gateway has a bug; its log says more", asked.request_id)
+    finally:
+        outbox.close()
+        log.write(ambient.now().instant)
+
+
+def _ask(body: bytes, config: Config, *, counting: bool = False) -> Asked:
+    """A client's body as what an exchange is begun with."""
+    parsed = parse_request(body, counting=counting)
+    return Asked(
+        conversion=convert(
+            parsed, model=find_model(config.catalogue, parsed.model), conversation_id=ambient.new_uuid()
+        ),
+        message_id=ambient.new_message_id(),
+        request_id=_request_id(),
+        invocation_id=ambient.new_uuid(),
+        user_agent=ambient.USER_AGENT,
+        jitter=ambient.new_jitter(),
+    )
+
+
+def _fail(outbox: Outbox, error_type: str, message: str, request_id: str) -> None:
+    body = encode_error(error_type, message, request_id)
+    whole = WholeAnswer(status=STATUS_OF_ERROR[error_type], headers=_JSON, body=body)
+    outbox.fail(whole, encode_events([Error(ErrorDetail(error_type, message), request_id)]))
+
+
+def _error(error_type: str, message: str, headers: dict[str, str]) -> Response:
+    return Response(encode_error(error_type, message, _request_id()), STATUS_OF_ERROR[error_type], headers=headers)
+
+
+def _json(value: dict[str, Any]) -> Response:
+    return Response(msgspec.json.encode(value), 200, headers=_JSON)
+
+
+def _scope() -> dict[str, Any]:
+    return cast("dict[str, Any]", request.scope)
+
+
+def _incoming() -> Incoming:
+    return incoming(request.scope)
+
+
+def _request_id() -> str:
+    """The request's id; what is refused before it has one gets one here."""
+    return cast("str", _scope().setdefault(_REQUEST_ID, ambient.new_request_id()))
+
+
+def _address(end: Any) -> str | None:
+    """The host of one end of an ASGI connection, where it has one."""
+    return end[0] if end else None

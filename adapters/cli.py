@@ -1,0 +1,215 @@
+"""The command `stagewhisper`: arguments, exit codes, and nothing else.
+
+Exit codes: 0 for success, 1 for what its user has to mend (said in plain lines, never a traceback), 2 for a
+command line that is none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from adapters import ambient
+from core.config import Config, ConfigError
+
+
+class Unusable(Exception):
+    """Something that the user has to mend. The text has a line for each thing."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the result is its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except Unusable as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="stagewhisper", description="An Anthropic Messages API in front of a CodeWhisperer subscription."
+    )
+    parser.add_argument("--version", action="version", version=f"stagewhisper {ambient.VERSION}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    serve = commands.add_parser("serve", help="run the gateway", description="Run the gateway.")
+    serve.set_defaults(run=_serve)
+    _add_config(serve)
+    _add_bind(serve, "listen there, instead of on the configuration's server.bind")
+    _add_log_level(serve)
+
+    check = commands.add_parser(
+        "check",
+        help="say what is wrong with the configuration",
+        description="Check the configuration and the token files that it names.",
+    )
+    check.set_defaults(run=_check)
+    _add_config(check)
+
+    demo = commands.add_parser(
+        "demo",
+        help="run the gateway on an embedded emulator",
+        description="Run the gateway on an embedded emulator of the service: no account, no configuration.",
+    )
+    demo.set_defaults(run=_demo)
+    _add_bind(demo, "listen there (default: 127.0.0.1:8990)", default="127.0.0.1:8990")
+    _add_log_level(demo, default="warning")
+
+    emulate = commands.add_parser(
+        "emulate",
+        help="run an emulator of the service",
+        description="Run an emulator of the service, with one made-up account.",
+    )
+    emulate.set_defaults(run=_emulate)
+    _add_bind(emulate, "listen there (default: 127.0.0.1:8991)", default="127.0.0.1:8991")
+    emulate.add_argument("--scenario", metavar="NAME", help="answer every request like that (see --scenarios)")
+    emulate.add_argument("--scenario-file", metavar="FILE", type=Path, help="read the scenarios from a JSON file")
+    emulate.add_argument("--scenarios", action="store_true", help="list the scenarios and end")
+    emulate.add_argument(
+        "--write-config", metavar="FOLDER", type=Path,
+        help="write a token file and a configuration for a gateway on this emulator into a folder",
+    )  # fmt: skip
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="the configuration (default: $STAGEWHISPER_CONFIG, "
+                        "else the file in the platform's folder for configurations, else none)")  # fmt: skip
+
+
+def _add_bind(parser: argparse.ArgumentParser, text: str, default: str | None = None) -> None:
+    parser.add_argument("--bind", metavar="HOST:PORT", help=text, default=default)
+
+
+def _add_log_level(parser: argparse.ArgumentParser, default: str = "info") -> None:
+    levels = ("debug", "info", "warning", "error")
+    parser.add_argument("--log-level", choices=levels, default=default, help=f"log from there on (default: {default})")
+
+
+# --- the commands ----------------------------------------------------------------------------------------------
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from adapters import logs
+    from adapters.gateway import Gateway
+    from adapters.serve import serve
+
+    logs.configure(options.log_level)
+    config = _load(options.config, bind=options.bind)
+    _check_token_files(config)
+    listener, url = _listen(config.server.host, config.server.port)
+
+    async def run() -> None:
+        await serve(Gateway(config), listener, announce=lambda: _say(f"listening on {url}"))
+
+    trio.run(run)
+
+
+def _check(options: argparse.Namespace) -> None:
+    config = _load(options.config)
+    _check_token_files(config)
+    providers = ", ".join(provider.id for provider in config.providers)
+    _say(f"the configuration is good: providers {providers}; {len(config.catalogue)} models")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from adapters import logs
+    from adapters.demo import run_demo
+
+    logs.configure(options.log_level)
+    listener, _ = _listen_here(options.bind)
+    trio.run(run_demo, listener, _say)
+
+
+def _emulate(options: argparse.Namespace) -> None:
+    from adapters import logs
+    from adapters.demo import run_emulator, write_config
+    from adapters.emulator import ScenarioFile, ScenarioSource, always, describe
+
+    if options.scenarios:
+        _say("\n".join(f"{name:24} {text}" for name, text in describe().items()))
+        return
+    logs.configure("info")
+    scenario: ScenarioSource | ScenarioFile | None = None
+    if options.scenario and options.scenario_file:
+        raise Unusable("--scenario and --scenario-file exclude each other")
+    if options.scenario:
+        if options.scenario.partition(":")[0] not in {re.split(r"[:[]", usage)[0] for usage in describe()}:
+            raise Unusable(f"--scenario: there is no {options.scenario!r}; --scenarios lists what there is")
+        scenario = always(options.scenario)
+    if options.scenario_file:
+        scenario = ScenarioFile(options.scenario_file)
+    listener, url = _listen_here(options.bind)
+    if options.write_config:
+        try:
+            _say(f"wrote {write_config(options.write_config, url)}")
+        except OSError as error:
+            listener.close()
+            raise Unusable(f"{options.write_config} cannot be written: {error.strerror}") from None
+    trio.run(partial(run_emulator, listener, lambda: _say(f"emulating on {url}"), scenario=scenario))
+
+
+# --- what they share -------------------------------------------------------------------------------------------
+
+
+def _say(text: str) -> None:
+    """Print for the user, at once: others wait for these lines."""
+    print(text, flush=True)
+
+
+def _load(path: str | None, *, bind: str | None = None) -> Config:
+    from adapters.configfile import load_config
+
+    try:
+        return load_config(path, os.environ, bind=bind)
+    except ConfigError as error:
+        source = f"{error.source}: " if error.source else ""
+        raise Unusable("\n".join(f"{source}{problem}" for problem in error.problems)) from None
+
+
+def _check_token_files(config: Config) -> None:
+    from adapters.gateway import check_token_files
+
+    if problems := check_token_files(config):
+        raise Unusable("\n".join(problems))
+
+
+def _listen(host: str, port: int) -> tuple[socket.socket, str]:
+    """A listening socket and its URL."""
+    from adapters.serve import CannotListen, listen, url_of
+
+    try:
+        listener = listen(host, port)
+    except CannotListen as problem:
+        raise Unusable(str(problem)) from None
+    return listener, url_of(listener)
+
+
+def _listen_here(bind: str) -> tuple[socket.socket, str]:
+    """The same for what has made-up accounts and no keys, and so is for this machine alone."""
+    from core.addresses import AddressError, is_loopback, split_bind
+
+    try:
+        host, port = split_bind(bind)
+    except AddressError as problem:
+        raise Unusable(f"--bind: {problem}") from None
+    if not is_loopback(host):
+        raise Unusable(f"--bind: {host} can be reached from other machines; this is for this machine alone")
+    return _listen(host, port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""One HTTP request as hypercorn hands it over: its body, its life and its end.
+
+Quart-Trio's own class is replaced in four points, each of which breaks a gateway that stays up:
+
+- It cancels the request when hypercorn says `http.disconnect`, which hypercorn also does right after the last
+  byte of the answer; the cancelled connection then never gets its keep-alive timer back, and a graceful stop
+  waits for it.
+- It buffers a chunked body without any limit (in quart 0.23).
+- It answers a client that is still sending, and the server then closes on it.
+- What a view began is nobody's when the client leaves before the answer's body was begun, for a generator that
+  never started runs no `finally`. So each request has a nursery of its own, around all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+import trio
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
+from quart.wrappers import Request
+from quart_trio.asgi import TrioASGIHTTPConnection
+
+from core.errors import ClientRequestError
+
+MAX_BODY_BYTES: Final = 32_000_000
+"""The Messages API's limit on a request's body."""
+
+_LINGER_SECONDS = 5.0
+"""How long an early answer waits for a body that nobody wants (nginx lingers for as long)."""
+
+_SCOPE_KEY = "stagewhisper.connection"
+
+
+class Incoming:
+    """A request's body as it comes in, and the nursery in which work for the request runs."""
+
+    def __init__(self, nursery: trio.Nursery, declared: int | None) -> None:
+        self.nursery = nursery
+        self._body = bytearray()
+        self._too_large = declared is not None and declared > MAX_BODY_BYTES
+        self._more = trio.Event()
+        self._complete = False
+        self._unwanted = False
+
+    def take(self, data: bytes, *, more: bool) -> None:
+        """Take in a piece. Past the limit nothing is kept."""
+        if len(self._body) + len(data) > MAX_BODY_BYTES:
+            self._too_large = True
+            self._body.clear()
+        if not (self._too_large or self._unwanted):
+            self._body += data
+        self._complete = not more
+        self._more.set()
+
+    async def body(self, *, idle: float, total: float) -> bytes:
+        """The whole body. Each piece of it must come within `idle` seconds, all of it within `total`.
+
+        Raises:
+            ClientRequestError: it is over the limit (413), as declared or as it turned out, or it stalled.
+        """
+        deadline = trio.current_time() + total
+        while not (self._complete or self._too_large):
+            self._more = trio.Event()
+            with trio.move_on_at(min(deadline, trio.current_time() + idle)) as waiting:
+                await self._more.wait()
+            if waiting.cancelled_caught and trio.current_time() >= deadline:
+                raise ClientRequestError("", f"the request's body took {total:g} seconds (timeouts.totalMs)")
+            if waiting.cancelled_caught:
+                raise ClientRequestError("", f"the request's body stalled for {idle:g} seconds (timeouts.idleMs)")
+        if self._too_large:
+            raise ClientRequestError(
+                "", f"the request's body is larger than {MAX_BODY_BYTES} bytes", error_type="request_too_large"
+            )
+        return bytes(self._body)
+
+    async def discard(self) -> None:
+        """Let what is left of the body come, and keep nothing of it. A client that takes too long is not waited for.
+
+        The server closes a connection on which a body is still coming once it has answered. The rest of the body
+        then makes the system reset it, and a client in the middle of sending hears of that, not of the answer.
+        """
+        self._unwanted = True
+        self._body.clear()
+        with trio.move_on_after(_LINGER_SECONDS):
+            while not self._complete:
+                self._more = trio.Event()
+                await self._more.wait()
+
+
+def incoming(scope: object) -> Incoming:
+    """The incoming request that an ASGI scope belongs to."""
+    return cast("Incoming", cast("dict[str, Any]", scope)[_SCOPE_KEY])
+
+
+class Connection(TrioASGIHTTPConnection):
+    """Quart-Trio's handling of one request, mended."""
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Handle the request. Everything that was begun for it is over when this returns."""
+        self._answered = False
+        scope = cast("dict[str, Any]", self.scope)
+        scope["path"] = _path_of(scope["path"])
+        async with trio.open_nursery() as nursery:
+            self._incoming = Incoming(nursery, self._declared_length())
+            scope[_SCOPE_KEY] = self._incoming
+            await super().__call__(receive, self._watch(send))
+            nursery.cancel_scope.cancel()
+
+    def _declared_length(self) -> int | None:
+        for name, value in self.scope["headers"]:
+            # h11 has let only digits through; of several equal ones it keeps one.
+            if name == b"content-length":
+                return int(value)
+        return None
+
+    def _watch(self, send: ASGISendCallable) -> ASGISendCallable:
+        async def watched(event: ASGISendEvent) -> None:
+            if event["type"] == "http.response.start":
+                await self._incoming.discard()
+            if event["type"] == "http.response.body" and not event.get("more_body", False):
+                self._answered = True
+            await send(event)
+
+        return watched
+
+    async def handle_messages(  # type: ignore[override]  # as in quart-trio, which has the nursery as well
+        self, nursery: trio.Nursery, _request: Request, receive: Callable[[], Awaitable[Any]]
+    ) -> None:
+        """Take in the body, and notice that the client left. Nothing goes into quart's own buffer."""
+        while True:
+            message = await receive()
+            match message["type"]:
+                case "http.request":
+                    self._incoming.take(message.get("body", b""), more=message.get("more_body", False))
+                case "http.disconnect":
+                    break
+        if not self._answered:
+            nursery.cancel_scope.cancel()
+
+
+def _path_of(target: str) -> str:
+    """The path in a request's target, which may be a whole URL, `*`, or nothing but a query. Quart fails on some."""
+    if target.startswith("/"):
+        return target
+    return "/" + target.partition("://")[2].partition("/")[2]

@@ -1,0 +1,98 @@
+"""The emulator on a socket, alone or with a gateway in front of it: for trying things without an account."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import trio
+
+from adapters import ambient
+from adapters.configfile import load_config
+from adapters.emulator import Emulator, ScenarioFile, ScenarioSource, default_account, render_token_file
+from adapters.gateway import Gateway
+from adapters.serve import listen, serve, url_of
+
+_log = logging.getLogger("stagewhisper.emulator")
+
+
+def write_config(folder: Path, emulator_url: str) -> Path:
+    """Write a token file and a configuration for a gateway on an emulator; gives back the configuration's path.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    token_file = folder / "token.json"
+    token_file.write_text(render_token_file(default_account(), ambient.epoch().seconds))
+    token_file.chmod(0o600)
+    authentication = {"tokenFilePath": str(token_file.absolute()), "refreshUrl": f"{emulator_url}/refreshToken"}
+    provider = {"type": "codewhisperer", "endpoint": emulator_url, "authentication": authentication}
+    config_file = folder / "config.json"
+    config_file.write_text(json.dumps({"providers": {"emulated": provider}}, indent=2) + "\n")
+    return config_file
+
+
+async def run_emulator(
+    listener: socket.socket, announce: Callable[[], None], *, scenario: ScenarioSource | ScenarioFile | None
+) -> None:
+    """Run an emulator until a signal says to stop."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_emulator(scenario).serve, _listeners(listener))
+            announce()
+            await anext(aiter(signals))
+            nursery.cancel_scope.cancel()
+
+
+def _emulator(scenario: ScenarioSource | ScenarioFile | None = None) -> Emulator:
+    if isinstance(scenario, ScenarioFile):
+        return _make_emulator(scenario.scenario, scenario.refresh_scenario)
+    return _make_emulator(scenario, None)
+
+
+def _make_emulator(scenario: ScenarioSource | None, refresh_scenario: ScenarioSource | None) -> Emulator:
+    return Emulator(
+        scenario=scenario,
+        refresh_scenario=refresh_scenario,
+        log=_log.info,
+        epoch=lambda: ambient.epoch().seconds,
+    )
+
+
+def _listeners(listener: socket.socket) -> list[trio.SocketListener]:
+    return [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
+
+
+async def run_demo(listener: socket.socket, say: Callable[[str], None]) -> None:
+    """Run a gateway on an emulator of its own until a signal says to stop."""
+    behind = listen("127.0.0.1", 0)
+    with tempfile.TemporaryDirectory(prefix="stagewhisper-demo-") as folder:
+        config = load_config(str(write_config(Path(folder), url_of(behind))), {})
+        gateway = Gateway(config)
+        url, model = url_of(listener), next(iter(config.catalogue))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(_emulator().serve, _listeners(behind))
+            await serve(gateway, listener, announce=lambda: say(_INVITATION.format(url=url, model=model)))
+            nursery.cancel_scope.cancel()
+
+
+_INVITATION = """\
+The gateway listens on {url}, with an emulator behind it. Ctrl-C ends both.
+
+Ask it something:
+
+  curl -sS {url}/v1/messages -H 'content-type: application/json' \\
+    -d '{{"model": "{model}", "max_tokens": 1000, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+
+Let Claude Code work through it:
+
+  ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=demo \\
+  ANTHROPIC_MODEL={model} ANTHROPIC_SMALL_FAST_MODEL={model} \\
+    claude -p "Run a command and tell me the result" --allowedTools Bash
+"""

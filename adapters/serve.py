@@ -1,0 +1,121 @@
+"""Runs a gateway on a socket until a signal says to stop: the composition root of the server.
+
+Hypercorn is run from our own `trio.run`, in one process. Three hazards of running it otherwise are met here or
+in `connection`: its worker processes stop badly, its sends to a client that no longer reads cannot be cancelled,
+and its idle connections hold up a graceful stop.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import hypercorn.trio
+import trio
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.typing import ASGIFramework
+
+from adapters.gateway import Gateway
+from adapters.http1 import speak_http1_alone
+
+_log = logging.getLogger("stagewhisper")
+
+_UNREAD_LIMIT_MS = 60_000
+"""How long sent bytes may stay unacknowledged before the connection is dropped."""
+
+_BACKLOG = 1024
+_KEEP_ALIVE_SECONDS = 75.0
+"""Longer than clients keep an idle connection (httpx 5 s, node 4 s), so that they close first and never race us."""
+
+
+class CannotListen(Exception):
+    """An address cannot be listened on. The text says why, in one line."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one.
+
+    Raises:
+        CannotListen: the port is taken, or the address is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = min(
+            socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE),
+            key=lambda found: found[0] != socket.AF_INET,  # `localhost` means 127.0.0.1 to most clients
+        )
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {host}: {error.strerror or error}") from None
+    try:
+        if sys.platform != "win32":  # there it would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sys.platform == "linux":
+            # Hypercorn shields its sends from cancellation: a client that stays connected and stops reading would
+            # hold its task, and a stop of the server, for ever. Accepted sockets inherit this.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_LIMIT_MS)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(f"cannot listen on {host}:{port}: {error.strerror or error}") from None
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The base URL under which a client on this machine reaches a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(gateway: Gateway, listener: socket.socket, *, announce: Callable[[], None] = lambda: None) -> None:
+    """Serve a gateway until a signal says to stop, then let running requests end for its configured time.
+
+    `announce` is called when requests are answered. A second signal ends everything at once.
+    """
+    speak_http1_alone()
+    async with trio.open_nursery() as nursery:
+        stop = trio.Event()
+        await nursery.start(_heed_signals, stop, nursery.cancel_scope)
+        async with trio.open_nursery() as serving:
+            config = _hypercorn_config(listener, gateway.config.server.drain)
+            app = cast("ASGIFramework", gateway.app)
+            await serving.start(partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait))
+            announce()
+        nursery.cancel_scope.cancel()
+
+
+def _hypercorn_config(listener: socket.socket, drain: float) -> HypercornConfig:
+    """Hypercorn's settings, each of which is decided here. It takes the socket over."""
+    config = HypercornConfig()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.backlog = _BACKLOG
+    config.graceful_timeout = drain
+    config.shutdown_timeout = 90.0  # writing a token back may wait for its lock, and for the disk
+    config.keep_alive_timeout = _KEEP_ALIVE_SECONDS
+    config.read_timeout = None  # it would end long answers, during which a client sends nothing
+    config.alpn_protocols = ["http/1.1"]
+    config.include_server_header = False
+    config.accesslog = None
+    config.errorlog = logging.getLogger("stagewhisper.server")
+    config.errorlog.setLevel(logging.WARNING)  # it would say where it runs, and so do we
+    return config
+
+
+async def _heed_signals(
+    stop: trio.Event, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Stop gracefully on the first signal, and at once on the second."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
+        async for number in signals:
+            if stop.is_set():
+                scope.cancel()
+                return
+            _log.info("stopping on %s, once the running requests have ended", signal.Signals(number).name)
+            stop.set()

@@ -1,0 +1,49 @@
+"""What `hypercorn -k trio adapters.asgi:app` imports: an application, or an end in plain words."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypercorn.trio import tcp_server
+from quart_trio import QuartTrio
+
+from adapters.demo import write_config
+from adapters.http1 import Http1
+
+
+def imported(monkeypatch: pytest.MonkeyPatch, config: Path) -> ModuleType:
+    """The module, anew, with this configuration."""
+    monkeypatch.setenv("STAGEWHISPER_CONFIG", str(config))
+    monkeypatch.delitem(sys.modules, "adapters.asgi", raising=False)
+    monkeypatch.setattr(tcp_server, "ProtocolWrapper", object)
+    return importlib.import_module("adapters.asgi")
+
+
+def test_a_good_configuration_becomes_an_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = imported(monkeypatch, write_config(tmp_path, "http://127.0.0.1:1"))
+    assert isinstance(module.app, QuartTrio)
+    assert vars(tcp_server)["ProtocolWrapper"] is Http1
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (None, "cannot be read"),
+        ('{"server": {"made": 1, "up": 2}}', "server.made: "),
+        ('{"providers": {"one": {"type": "codewhisperer", "authentication": {"tokenFilePath": "/none"}}}}', "/none: "),
+    ],
+)
+def test_a_bad_configuration_is_an_end_in_plain_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, named: str
+) -> None:
+    file = tmp_path / "config.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SystemExit) as raised:
+        imported(monkeypatch, file)
+    assert isinstance(raised.value.code, str), "hypercorn's worker prints it, and exits with 1"
+    assert named in raised.value.code

@@ -1,0 +1,81 @@
+"""Calls that are cancelled at every stage, many at once: the pool of connections is as good afterwards as before."""
+
+from __future__ import annotations
+
+from functools import partial
+from random import Random
+from typing import Any, cast
+
+import trio
+
+from adapters.emulator import Emulator
+from adapters.upstream import Upstream
+from core.dialogue import BodyEnded, CallFailed, Happening
+from core.http import Call
+from tests.adapters.emulated import START, generate, shell_request
+
+TASKS = 256
+LATER = 48
+STAGES = ("fine", "stall-head", "stall:1", "slow:2", "slow-head:5", "drip:50:1", "cut:200", "close-early", "reset:200")
+
+
+async def test_the_pool_survives_cancellations_at_every_stage() -> None:
+    """With a limit on its connections, httpx's pool loses some, and then every later call waits for ever."""
+    emulator = Emulator(log=lambda _: None, epoch=lambda: START)
+    upstream = Upstream(connect_timeout=5.0)
+    chance = Random(20_250_714)
+    ended: dict[str, int] = {}
+
+    async def call(url: str, scenario: str) -> str:
+        """How a call ended."""
+        last: list[Happening] = []
+
+        async def tell(happening: Happening) -> None:
+            await trio.lowlevel.checkpoint()
+            last[:] = [happening]
+
+        asked = generate(shell_request(), token="emulated-access-token-emulated-1", **{"x-emulator-scenario": scenario})
+        await upstream.call(Call(method="POST", url=url + asked.target, headers=asked.headers, body=asked.body), tell)
+        return type(last[0]).__name__
+
+    async def cancelled(url: str) -> None:
+        scenario = chance.choice(STAGES)
+        outcome = "cancelled"
+        with trio.move_on_after(chance.uniform(0, 0.2)):
+            outcome = await call(url, scenario)
+        ended[outcome] = ended.get(outcome, 0) + 1
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(_serve, emulator))
+        url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        for _ in range(2):
+            async with trio.open_nursery() as tasks:
+                for _ in range(TASKS):
+                    tasks.start_soon(cancelled, url)
+        stuck = [connection for connection in _connections(upstream) if not connection.is_idle()]
+        later: list[str] = []
+
+        async def ask_later() -> None:
+            later.append(await call(url, "fine"))
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as tasks:
+                for _ in range(LATER):
+                    tasks.start_soon(ask_later)
+        await upstream.aclose()
+        nursery.cancel_scope.cancel()
+    assert stuck == []
+    assert later == [BodyEnded.__name__] * LATER
+    assert ended["cancelled"] > TASKS / 4, ended
+    assert sum(ended.values()) == 2 * TASKS
+    assert set(ended) <= {"cancelled", BodyEnded.__name__, CallFailed.__name__}
+
+
+def _connections(upstream: Upstream) -> list[Any]:
+    """The pool's connections, as httpcore sees them. There is no public way to them."""
+    (client,) = upstream._clients.values()
+    return list(cast("Any", client)._transport._pool.connections)
+
+
+async def _serve(emulator: Emulator, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
+    await emulator.serve(await trio.open_tcp_listeners(0, host="127.0.0.1"), task_status=task_status)
