@@ -166,8 +166,8 @@ def _kind(error: ServiceError, body_size: int) -> Kind:
 def _describe(error: ServiceError, secrets: Iterable[str]) -> str:
     label = "the service said in its answer" if error.status is None else f"the service answered {error.status}"
     reason = f"({error.reason})" if error.reason else ""
-    line = " ".join(f"{label} {error.name} {reason}".split())
-    if words := " ".join(error.message.split()):
+    line = _on_one_line(f"{label} {error.name} {reason}")
+    if words := _on_one_line(error.message):
         line = f"{line}: {words}"
     for secret in secrets:
         line = line.replace(secret, "***")
@@ -187,6 +187,11 @@ def parse_retry_after(value: str | None, now: Epoch) -> float | None:
         return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now.seconds)
     except (ValueError, OverflowError):
         return None
+
+
+def _on_one_line(text: str) -> str:
+    """A text without line ends and control characters: it goes into logs, and from there onto terminals."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
 
 
 # --- what the client is told -----------------------------------------------------------------------------------

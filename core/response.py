@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, assert_never
 
 import msgspec
 
@@ -238,6 +238,8 @@ def _collect(
                     percentage = usage.context_usage_percentage
             case ContextUsage(share):
                 percentage = percentage if share is None else share
+            case _:
+                assert_never(event)
     return drafts, figures, percentage, reason, has_spoken
 
 
@@ -301,6 +303,8 @@ def _finish(draft: _Draft, reading: Reading) -> AnswerBlock | Failure:
             return AnswerRedactedThinking(draft.data)
         case _CallDraft():
             return _finish_call(draft, reading)
+        case _:
+            assert_never(draft)
 
 
 def _finish_call(draft: _CallDraft, reading: Reading) -> AnswerToolUse | Failure:
@@ -314,10 +318,8 @@ def _finish_call(draft: _CallDraft, reading: Reading) -> AnswerToolUse | Failure
     text = "".join(draft.pieces)
     if not draft.stopped:
         return _undeliverable(name, f"was cut by the service after {len(text)} characters of its input")
-    if draft.whole:
-        return AnswerToolUse(reading.names.client_id(draft.id), name, msgspec.Raw(msgspec.json.encode(draft.whole)))
-    raw = text.encode() or b"{}"
     try:
+        raw = msgspec.json.encode(draft.whole) if draft.whole else text.encode() or b"{}"
         parsed = msgspec.json.decode(raw)
     except (msgspec.MsgspecError, RecursionError):
         return _undeliverable(name, f"has an input of {len(text)} characters that cannot be read as JSON")
@@ -347,6 +349,8 @@ def _read_text(text: str, reading: Reading, index: int) -> list[AnswerBlock]:
                 blocks.append(AnswerToolUse(made_up, reading.names.client_name(name), raw))
             case str():
                 blocks.append(AnswerText(piece))
+            case _:
+                assert_never(piece)
     return blocks
 
 
@@ -378,3 +382,5 @@ def _estimate_block(block: AnswerBlock) -> int:
             return estimate_text(thinking)
         case AnswerRedactedThinking(data):
             return estimate_text(data)
+        case _:
+            assert_never(block)

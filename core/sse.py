@@ -7,7 +7,7 @@ stands in a delta (never in a block's start), every block is stopped, and both u
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 import msgspec
 
@@ -180,3 +180,5 @@ def _render_block(block: AnswerBlock) -> tuple[AnswerBlock, list[Delta]]:
             return AnswerThinking("", ""), [*deltas, SignatureDelta(signature)]
         case AnswerRedactedThinking():
             return block, []
+        case _:
+            assert_never(block)

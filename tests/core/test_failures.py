@@ -4,13 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.events import ServiceError, parse_error
+from core.events import ServiceError, Undecodable, parse_error
+from core.eventstream import Fault, FaultReason
 from core.failures import (
     ROWS,
     Failure,
     Kind,
     Refusal,
     classify,
+    classify_fault,
     parse_retry_after,
     prompt_too_long,
     refuse,
@@ -122,6 +124,22 @@ def test_names_and_reasons_are_in_that_line_too() -> None:
 def test_a_secret_that_the_service_quotes_goes_no_further() -> None:
     error = ServiceError("made-up-token", "made-up-token", "x" * 490 + " 'made-up-token' is no key=value pair", 403)
     assert "made-up" not in classify(error, secrets=("made-up-token",)).message
+
+
+def test_no_control_character_gets_into_a_log() -> None:
+    failure = classify(ServiceError("a\x1b[31m", "\x00", "b\x1b]0;c\x07\u2028d", 400))
+    assert failure.message == "the service answered 400 a [31m ( ): b ]0;c d"
+
+
+def test_an_event_that_is_none_is_the_services_error() -> None:
+    failure = classify(Undecodable("made up"))
+    assert failure == Failure(kind=Kind.SERVER, message="the service sent an event that is none: made up")
+
+
+def test_a_damaged_stream_is_the_networks_and_names_the_place() -> None:
+    failure = classify_fault(Fault(FaultReason.MESSAGE_CRC, 42, "made up"))
+    assert failure.kind is Kind.NETWORK
+    assert failure.message == "the service's answer broke at byte 42: message_crc (made up)"
 
 
 def test_an_error_inside_an_answer_says_so() -> None:

@@ -43,6 +43,14 @@ def failed(events: Sequence[ContentEvent], **members: Any) -> Failure:
     return failure
 
 
+def deep(levels: int) -> Any:
+    """Lists in lists."""
+    value: Any = []
+    for _ in range(levels - 1):
+        value = [value]
+    return value
+
+
 def call(id: str, name: str, input: str = "{}") -> AnswerToolUse:  # noqa: A002 (the API's words)
     return AnswerToolUse(id, name, msgspec.Raw(input.encode()))
 
@@ -176,6 +184,8 @@ def test_nothing_is_looked_for_where_no_name_may_be_called() -> None:
         ([piece("t1", '{"a": "\\ud800"}', stop=True)], "that cannot be read as JSON"),
         ([piece("t1", '{"a":' * 100_000, stop=True)], "that cannot be read as JSON"),
         ([piece("t1", '{"a":' * 201 + "1" + "}" * 201, stop=True)], "nests more than 200 levels deep"),
+        ([piece("t1", {"a": deep(200)}, stop=True)], "nests more than 200 levels deep"),
+        ([piece("t1", {"a": deep(5000)}, stop=True)], "cannot be read as JSON"),
         ([piece("", "{}", stop=True)], "has no id or no name"),
         ([piece("t1", "{}", stop=True, name="")], "has no id or no name"),
         ([piece("t1", "{}", stop=True), piece("t1", "{}")], "went on after its end"),
