@@ -12,7 +12,7 @@ from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
 from adapters import ambient
-from adapters.connection import Connection, Incoming, incoming
+from adapters.connection import Connection, Incoming, Lifespan, incoming
 from adapters.driver import Driver
 from adapters.logs import RequestLog
 from adapters.outbox import Outbox
@@ -28,6 +28,8 @@ from core.sse import Error, ErrorDetail, encode_error, encode_events
 
 _log = logging.getLogger("stagewhisper")
 _REQUEST_ID = "stagewhisper.request_id"
+_EXCHANGE = "stagewhisper.exchange"
+_DETAIL = "stagewhisper.detail"
 _JSON = {"content-type": "application/json"}
 
 
@@ -35,6 +37,7 @@ def create_app(config: Config, driver: Driver) -> QuartTrio:
     """The gateway as an ASGI application."""
     app = QuartTrio("stagewhisper", static_folder=None)
     app.asgi_http_class = Connection
+    app.asgi_lifespan_class = Lifespan
     # Quart's limits are set aside on purpose: the exchange has deadlines of its own, `Incoming` bounds the body.
     app.config.update(
         RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None, PROVIDE_AUTOMATIC_OPTIONS=False
@@ -55,8 +58,12 @@ def create_app(config: Config, driver: Driver) -> QuartTrio:
             )
 
     @app.after_request
-    async def name_request(response: Response) -> Response:
+    async def name_and_log(response: Response) -> Response:
         response.headers["request-id"] = _request_id()
+        scope = _scope()
+        if _EXCHANGE not in scope:  # an exchange writes its own line when it has ended
+            line = f"{_request_id()} {request.method} {request.path[:100]!a}: {response.status_code}"
+            _log.info("%s%s", line, scope.get(_DETAIL, ""))
         return response
 
     @app.post("/v1/messages")
@@ -65,6 +72,7 @@ def create_app(config: Config, driver: Driver) -> QuartTrio:
         asked = _ask(await _incoming().body(idle=config.policy.idle, total=config.policy.total), config)
         log = RequestLog(request_id=asked.request_id, model=asked.conversion.model.name, began=began)
         outbox = Outbox()
+        _scope()[_EXCHANGE] = True
         _incoming().nursery.start_soon(_exchange, driver, places, config, asked, outbox, log)
         whole = await outbox.first()
         if whole is not None:
@@ -101,8 +109,9 @@ def create_app(config: Config, driver: Driver) -> QuartTrio:
         headers = dict(_JSON)
         if error.error_type == "authentication_error":
             headers["x-should-retry"] = "false"  # Claude Code tries a 401 eleven times otherwise
-        # The place, but not the problem, which may quote the client.
-        _log.info("%s refused with %s at %r", _request_id(), error.error_type, error.place)
+        # The problem may quote the client, so the log has it only where it is the name of a model.
+        detail = error.problem[:60] if error.error_type == "not_found_error" else error.error_type
+        _scope()[_DETAIL] = f" {detail}" + (f" at {error.place}" if error.place else "")
         return _error(error.error_type, str(error), headers)
 
     @app.errorhandler(HTTPException)

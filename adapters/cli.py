@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import socket
 import sys
 from collections.abc import Sequence
@@ -95,7 +94,7 @@ def _add_bind(parser: argparse.ArgumentParser, text: str, default: str | None = 
 
 
 def _add_log_level(parser: argparse.ArgumentParser, default: str = "info") -> None:
-    levels = ("debug", "info", "warning", "error")
+    levels = ("info", "warning", "error")
     parser.add_argument("--log-level", choices=levels, default=default, help=f"log from there on (default: {default})")
 
 
@@ -119,10 +118,15 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
+    from adapters.configfile import find_config
+    from adapters.gateway import describe_accounts
+
     config = _load(options.config)
     _check_token_files(config)
-    providers = ", ".join(provider.id for provider in config.providers)
-    _say(f"the configuration is good: providers {providers}; {len(config.catalogue)} models")
+    file = Path(options.config) if options.config else find_config(os.environ)
+    _say(f"configuration: {file or 'none, so the defaults'}; {len(config.catalogue)} models; accounts, in turn:")
+    for line in describe_accounts(config):
+        _say(f"  {line}")
 
 
 def _demo(options: argparse.Namespace) -> None:
@@ -137,7 +141,7 @@ def _demo(options: argparse.Namespace) -> None:
 def _emulate(options: argparse.Namespace) -> None:
     from adapters import logs
     from adapters.demo import run_emulator, write_config
-    from adapters.emulator import ScenarioFile, ScenarioSource, always, describe
+    from adapters.emulator import ScenarioFile, ScenarioSource, UnknownScenario, always, check, describe
 
     if options.scenarios:
         _say("\n".join(f"{name:24} {text}" for name, text in describe().items()))
@@ -146,12 +150,15 @@ def _emulate(options: argparse.Namespace) -> None:
     scenario: ScenarioSource | ScenarioFile | None = None
     if options.scenario and options.scenario_file:
         raise Unusable("--scenario and --scenario-file exclude each other")
-    if options.scenario:
-        if options.scenario.partition(":")[0] not in {re.split(r"[:[]", usage)[0] for usage in describe()}:
-            raise Unusable(f"--scenario: there is no {options.scenario!r}; --scenarios lists what there is")
-        scenario = always(options.scenario)
-    if options.scenario_file:
-        scenario = ScenarioFile(options.scenario_file)
+    try:
+        if options.scenario:
+            check(options.scenario)
+            scenario = always(options.scenario)
+        if options.scenario_file:
+            scenario = ScenarioFile(options.scenario_file)
+            scenario.refresh_scenario("", 0)  # reads the file, which is read again for each request
+    except UnknownScenario as problem:
+        raise Unusable(str(problem)) from None
     listener, url = _listen_here(options.bind)
     if options.write_config:
         try:

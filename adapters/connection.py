@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 import trio
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent
 from quart.wrappers import Request
-from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.asgi import TrioASGIHTTPConnection, TrioASGILifespan
 
 from core.errors import ClientRequestError
 
@@ -144,3 +144,15 @@ def _path_of(target: str) -> str:
     if target.startswith("/"):
         return target
     return "/" + target.partition("://")[2].partition("/")[2]
+
+
+class Lifespan(TrioASGILifespan):
+    """The application's start and end. Under another event loop than trio's it says so, instead of failing later."""
+
+    async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        """Start and end the application."""
+        if trio.lowlevel.in_trio_run():
+            await super().__call__(receive, send)
+            return
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "this runs on trio: start hypercorn with -k trio"})

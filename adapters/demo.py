@@ -92,7 +92,7 @@ Ask it something:
 
 Let Claude Code work through it:
 
-  ANTHROPIC_BASE_URL={url} ANTHROPIC_API_KEY=demo \\
+  ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN=demo \\
   ANTHROPIC_MODEL={model} ANTHROPIC_SMALL_FAST_MODEL={model} \\
     claude -p "Run a command and tell me the result" --allowedTools Bash
 """

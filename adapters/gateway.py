@@ -10,9 +10,11 @@ from quart_trio import QuartTrio
 from adapters import ambient
 from adapters.app import create_app
 from adapters.driver import Driver, Rotation
-from adapters.tokens import TokenError, TokenFile, check_writable
+from adapters.tokens import TokenError, TokenFile, TokenUnreadable, check_writable
 from adapters.upstream import Upstream
 from core.config import Config
+from core.credentials import is_expired, render_date
+from core.http import Call
 
 _log = logging.getLogger("stagewhisper")
 
@@ -27,7 +29,7 @@ class Gateway:
             provider.id: TokenFile(
                 provider.token_file,
                 refresh_url=provider.refresh_url,
-                post=self._upstream.fetch,
+                post=self._refresh,
                 epoch=ambient.epoch,
                 user_agent=ambient.USER_AGENT,
                 log=_log.warning,
@@ -39,6 +41,11 @@ class Gateway:
         )
         self.app: QuartTrio = create_app(config, driver)
         self.app.after_serving(self._close)
+
+    async def _refresh(self, call: Call) -> tuple[int, bytes]:
+        status, body = await self._upstream.fetch(call)
+        _log.info("asked %s for a new token: %d", call.url, status)
+        return status, body
 
     async def _close(self) -> None:
         async with trio.open_nursery() as nursery:  # each may wait for its lock, up to a minute
@@ -57,7 +64,25 @@ def check_token_files(config: Config) -> list[str]:
     problems = []
     for provider in config.providers:
         try:
-            check_writable(provider.token_file)
+            token = check_writable(provider.token_file)
+        except TokenUnreadable as error:
+            advice = "sign in with the program that writes it, or name another file in tokenFilePath"
+            problems.append(f"providers.{provider.id}: {error} ({advice})")
         except TokenError as error:
             problems.append(f"providers.{provider.id}: {error}")
+        else:
+            if token.refresh_token is None and is_expired(token, ambient.epoch()):
+                path = provider.token_file
+                problems.append(f"providers.{provider.id}: {path}: has expired, and has no refreshToken")
     return problems
+
+
+def describe_accounts(config: Config) -> list[str]:
+    """The accounts whose token files are good, a line each."""
+    lines = []
+    for provider in config.providers:
+        token = check_writable(provider.token_file)
+        until = "no date of expiry" if token.expires_at is None else f"good until {render_date(token.expires_at)}"
+        renewal = "cannot be refreshed" if token.refresh_token is None else "is refreshed before that"
+        lines.append(f"{provider.id}: {provider.token_file}, {until}, {renewal}")
+    return lines

@@ -29,7 +29,7 @@ class RequestLog:
         self._account = "-"
         self._failed = 0
         self._detail = ""
-        self.outcome = "the client left"
+        self.outcome = "ended early: the client left, or the gateway was stopped"
 
     def hear(self, notice: dialogue.Notice) -> None:
         """Take in what the exchange tells."""

@@ -385,16 +385,17 @@ def _write_back(lock: files.Lock, path: str, seen: _Seen, token: Token, now: Epo
         lock.release()
 
 
-def check_writable(path: str) -> None:
-    """Refuse a token file that cannot be read, or whose successor could not be written, before it is too late.
+def check_writable(path: str) -> Token:
+    """The file's token, unless it cannot be read or its successor could not be written.
 
     Raises:
         TokenUnreadable: it cannot be read, or is no token file.
         TokenUnwritable: nothing can be written beside it.
     """
     path = os.path.expanduser(path)
-    _read(path)
+    token = _read(path).token
     try:
         files.check_replaceable(path)
     except OSError as error:
         raise TokenUnwritable(path, f"its folder cannot be written: {files.explain(error)}") from None
+    return token

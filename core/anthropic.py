@@ -275,7 +275,9 @@ def parse_request(body: bytes, *, counting: bool = False) -> MessagesRequest:
     except msgspec.ValidationError as error:
         raise _refusal(str(error)) from None
     except msgspec.DecodeError as error:
-        raise ClientRequestError("", f"the body cannot be read as JSON: {error}") from None
+        # What msgspec says of half of a surrogate pair at a string's end, too.
+        problem = "it is cut, or a string in it has half of a surrogate pair" if "truncated" in str(error) else error
+        raise ClientRequestError("", f"the body cannot be read as JSON: {problem}") from None
     except UnicodeDecodeError:
         raise ClientRequestError("", "the body cannot be read as JSON: it is not UTF-8") from None
     except RecursionError:

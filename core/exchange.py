@@ -318,8 +318,12 @@ def _judge_refusal(exchange: Exchange, phase: ReadingRefusal, now: Now) -> Step:
 def _failure_of_refusal(exchange: Exchange, phase: ReadingRefusal, now: Now) -> Failure:
     """What a refused call means, by as much of its body as came."""
     head = phase.head
+    error = parse_error(head.status, head.headers, phase.body)
+    if not error.name and not error.message:
+        kind = head.headers.get("content-type", "nothing")[:60]
+        error = msgspec.structs.replace(error, message=f"no event stream and no error of the service's, but {kind}")
     return classify(
-        parse_error(head.status, head.headers, phase.body),
+        error,
         retry_after=parse_retry_after(head.headers.get("retry-after"), now.epoch),
         body_size=exchange.request_size,
         secrets=_secrets(phase.token),

@@ -223,7 +223,14 @@ _ANSWERS = {
     Kind.CLIENT: "invalid_request_error",
 }
 
-_POINTLESS = {Kind.AUTHENTICATION, Kind.QUOTA, Kind.NO_SUCH_MODEL, Kind.NOT_ALLOWED, Kind.ANSWER}
+_POINTLESS = {
+    Kind.AUTHENTICATION,
+    Kind.QUOTA,
+    Kind.SUSPENDED,
+    Kind.NO_SUCH_MODEL,
+    Kind.NOT_ALLOWED,
+    Kind.ANSWER,
+}
 """Kinds of which the next attempt would fail alike, so that a client's retries only cost time."""
 
 _LONGEST_WAIT = 60.0
@@ -269,7 +276,8 @@ def _waiting(kinds: set[Kind], failures: Sequence[Failure]) -> tuple[int | None,
 def _explain(account: str, failure: Failure) -> str:
     match failure.kind:
         case Kind.AUTHENTICATION:
-            return f"{failure.message} (sign in again with the program that wrote the token file of {account})"
+            advice = f"sign in again with the program that wrote the token file of {account}; is its profileArn right?"
+            return f"{failure.message} ({advice})"
         case _ if failure.retry_after is not None and failure.retry_after > _LONGEST_WAIT:
             return f"{failure.message} (it asks to wait {failure.retry_after:.0f} seconds)"
         case _:

@@ -334,7 +334,7 @@ def _finish_call(draft: _CallDraft, reading: Reading) -> AnswerToolUse | Failure
 def _undeliverable(name: str, problem: str) -> Failure:
     return Failure(
         kind=Kind.ANSWER,
-        message=f"the model's call of tool {shorten(name)} {problem}; it was not delivered, for that would be a guess",
+        message=f"the model's call of tool {shorten(name)} {problem}; it was not delivered",
     )
 
 

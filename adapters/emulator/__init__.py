@@ -13,7 +13,7 @@ from adapters.emulator.accounts import (
     render_token_file,
 )
 from adapters.emulator.connection import Request
-from adapters.emulator.scenarios import UnknownScenario, describe
+from adapters.emulator.scenarios import UnknownScenario, check, describe
 from adapters.emulator.server import DEFAULT_MODELS, SCENARIO_HEADER, Emulator
 from adapters.emulator.sources import ScenarioFile, ScenarioSource, always, in_turn
 
@@ -29,6 +29,7 @@ __all__ = [
     "ScenarioSource",
     "UnknownScenario",
     "always",
+    "check",
     "default_account",
     "describe",
     "in_turn",

@@ -236,17 +236,31 @@ def play(text: str, stage: Stage) -> Reply:
     Raises:
         UnknownScenario: there is none of that name, its arguments are no such ones, or it is for other calls.
     """
+    scenario, values = _find(text)
+    if stage.call not in scenario.calls:
+        name = text.partition(":")[0]
+        raise UnknownScenario(f"scenario {name}: not for this call, but for: {', '.join(scenario.calls)}")
+    return scenario.play(stage, *values)
+
+
+def check(text: str) -> None:
+    """Look whether there is such a scenario, for some call.
+
+    Raises:
+        UnknownScenario: there is none of that name, or its arguments are no such ones.
+    """
+    _find(text)
+
+
+def _find(text: str) -> tuple[Scenario, list[Any]]:
     name, _, rest = text.partition(":")
     scenario = SCENARIOS.get(name)
     if scenario is None:
         raise UnknownScenario(f"unknown scenario {name[:60]!a}; there are: {', '.join(SCENARIOS)}")
-    if stage.call not in scenario.calls:
-        raise UnknownScenario(f"scenario {name}: not for this call, but for: {', '.join(scenario.calls)}")
     try:
-        values = _read_arguments(scenario, rest)
+        return scenario, _read_arguments(scenario, rest)
     except UnknownScenario as problem:
         raise UnknownScenario(f"scenario {scenario.usage(name)}: {problem}") from None
-    return scenario.play(stage, *values)
 
 
 def _read_arguments(scenario: Scenario, rest: str) -> list[Any]:

@@ -280,5 +280,22 @@ async def test_a_refusal_is_logged_with_its_place_and_without_what_the_client_wr
     async with running(tmp_path) as site:
         talk = await site.ask("POST", "/v1/messages", question)
     assert talk.status == 400
-    assert f"{talk.headers['request-id']} refused with invalid_request_error at 'messages[0].role'" in caplog.text
+    line = f"{talk.headers['request-id']} POST '/v1/messages': 400 invalid_request_error at messages[0].role"
+    assert line in caplog.text
     assert "made-up" not in caplog.text
+
+
+async def test_every_request_has_a_line_in_the_log_with_its_id(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "stagewhisper")
+    async with running(tmp_path) as site:
+        lost = await site.ask("POST", "/v1/v1/messages", HELLO)
+        unknown = await site.ask("POST", "/v1/messages", {**HELLO, "model": "no-such-model"})
+        good = await site.ask("POST", "/v1/messages", HELLO)
+    said = [record.getMessage() for record in caplog.records if record.name == "stagewhisper"]
+    assert f"{lost.headers['request-id']} POST '/v1/v1/messages': 404" in said
+    (refused,) = [line for line in said if line.startswith(unknown.headers["request-id"])]
+    assert "404 'no-such-model' is not offered here" in refused
+    (answered,) = [line for line in said if line.startswith(good.headers["request-id"])]
+    assert answered.endswith(": answered")

@@ -102,6 +102,7 @@ def test_the_commands_end_well_on_a_signal(
     monkeypatch.setattr("adapters.cli._say", say)
     anywhere = ["--bind", "127.0.0.1:0"]
     scenarios = tmp_path / "scenarios.json"
+    scenarios.write_text("{}")
     assert main(["emulate", *anywhere, "--write-config", str(tmp_path), "--scenario", "fine"]) == 0
     assert main(["emulate", *anywhere, "--scenario-file", str(scenarios)]) == 0
     assert main(["serve", *anywhere, "--config", str(tmp_path / "config.json")]) == 0

@@ -28,6 +28,9 @@ SUCCESS = Succeeded(BufferedResponse(message=MESSAGE, metadata=METADATA))
 FAILURE = AttemptFailed("a", Failure(kind=Kind.NETWORK, message="made-up reason"))
 
 
+LEFT = "ended early: the client left, or the gateway was stopped"
+
+
 def lines(caplog: pytest.LogCaptureFixture, *notices: Notice) -> list[tuple[str, str]]:
     """Level and text of what is logged of a request that took a quarter of a second."""
     caplog.set_level("DEBUG", logger="stagewhisper")
@@ -41,7 +44,7 @@ def lines(caplog: pytest.LogCaptureFixture, *notices: Notice) -> list[tuple[str,
 @pytest.mark.parametrize(
     ("notices", "expected"),
     [
-        ((), [("INFO", "req_1 account=- model=claude-test failed=0 ms=250: the client left")]),
+        ((), [("INFO", "req_1 account=- model=claude-test failed=0 ms=250: " + LEFT)]),
         (
             (Deliver((Ping(),)), SUCCESS),
             [

@@ -202,6 +202,12 @@ async def test_a_second_signal_ends_everything_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has TCP_USER_TIMEOUT")
+def test_a_client_has_a_minute_to_read() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has TCP_USER_TIMEOUT")
 async def test_a_client_that_stops_reading_holds_up_no_stop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hypercorn shields its sends, so that only the system can end one to a client that is there and does not read."""
     monkeypatch.setattr(module, "_UNREAD_LIMIT_MS", 300)

@@ -150,6 +150,15 @@ def test_an_overloaded_model_is_tried_twice_more_with_growing_pauses() -> None:
     assert (calls(play), len(play.failed)) == (3, 3)
 
 
+def test_pauses_have_a_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchanges, "BACKOFF_CAP", 1.0)
+    play = Play().call()
+    for _ in range(2):
+        play.refuse(429, {"reason": "INSUFFICIENT_MODEL_CAPACITY"})
+        assert play.wake_at - play.now == 0.75
+        play.wake()
+
+
 def test_the_network_is_tried_once_more_on_the_same_account_then_another() -> None:
     play = Play().call().tell(CallFailed("network", "refused"))
     assert isinstance(play.want, WantCall)

@@ -209,7 +209,7 @@ def _refuse(*failures: tuple[str, Failure], ended_by: Failure | None = None) -> 
         ([Kind.RATE_LIMIT], "rate_limit_error", None),
         ([Kind.QUOTA], "rate_limit_error", False),
         ([Kind.RATE_LIMIT, Kind.QUOTA], "rate_limit_error", None),
-        ([Kind.SUSPENDED], "overloaded_error", None),
+        ([Kind.SUSPENDED], "overloaded_error", False),
         ([Kind.SERVER], "overloaded_error", None),
         ([Kind.NETWORK], "overloaded_error", None),
         ([Kind.TIMEOUT], "timeout_error", None),
