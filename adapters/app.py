@@ -50,8 +50,7 @@ def create_app(config: Config, driver: Driver) -> QuartTrio:
         scope = _scope()
         if request.path != "/health" or not config.server.api_keys:
             check_access(
-                # Not quart's own headers, to which it adds an empty Host where a client of HTTP/1.0 sent none.
-                {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]},
+                _headers(scope),
                 api_keys=config.server.api_keys,
                 client=_address(scope.get("client")),
                 server=_address(scope.get("server")),
@@ -182,6 +181,18 @@ def _json(value: dict[str, Any]) -> Response:
 
 def _scope() -> dict[str, Any]:
     return cast("dict[str, Any]", request.scope)
+
+
+def _headers(scope: dict[str, Any]) -> dict[str, str]:
+    """The request's headers by lower-case name; of several alike, all, as HTTP joins them.
+
+    Not quart's own, to which it adds an empty Host where a client of HTTP/1.0 sent none.
+    """
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 def _incoming() -> Incoming:

@@ -26,16 +26,31 @@ from core.errors import ClientRequestError
 MAX_BODY_BYTES: Final = 32_000_000
 """The Messages API's limit on a request's body."""
 
+MAX_HELD_BYTES: Final = 1 << 29
+"""How much of bodies that are not whole yet is held for all clients together: 16 of the largest."""
+
 _LINGER_SECONDS = 5.0
 """How long an early answer waits for a body that nobody wants (nginx lingers for as long)."""
 
 _SCOPE_KEY = "stagewhisper.connection"
 
 
+class Held:
+    """How many bytes of bodies are held that are not whole yet, of all requests."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+
+_held = Held()
+
+
 class Incoming:
     """A request's body as it comes in, and the nursery in which work for the request runs."""
 
-    def __init__(self, nursery: trio.Nursery, declared: int | None) -> None:
+    def __init__(self, nursery: trio.Nursery, declared: int | None, held: Held = _held) -> None:
+        self._held = held
+        self._no_room = False
         self.nursery = nursery
         self._body = bytearray()
         self._too_large = declared is not None and declared > MAX_BODY_BYTES
@@ -44,12 +59,16 @@ class Incoming:
         self._unwanted = False
 
     def take(self, data: bytes, *, more: bool) -> None:
-        """Take in a piece. Past the limit nothing is kept."""
+        """Take in a piece. Past the limits nothing is kept."""
         if len(self._body) + len(data) > MAX_BODY_BYTES:
             self._too_large = True
-            self._body.clear()
-        if not (self._too_large or self._unwanted):
+        elif self._held.total + len(data) > MAX_HELD_BYTES:
+            self._no_room = True
+        if self._too_large or self._unwanted or self._no_room:
+            self.drop()
+        else:
             self._body += data
+            self._held.total += len(data)
         self._complete = not more
         self._more.set()
 
@@ -57,10 +76,11 @@ class Incoming:
         """The whole body. Each piece of it must come within `idle` seconds, all of it within `total`.
 
         Raises:
-            ClientRequestError: it is over the limit (413), as declared or as it turned out, or it stalled.
+            ClientRequestError: it is over the limit (413), as declared or as it turned out, it stalled (400), or
+                there is no room for it beside all others (529).
         """
         deadline = trio.current_time() + total
-        while not (self._complete or self._too_large):
+        while not (self._complete or self._too_large or self._no_room):
             self._more = trio.Event()
             with trio.move_on_at(min(deadline, trio.current_time() + idle)) as waiting:
                 await self._more.wait()
@@ -72,7 +92,18 @@ class Incoming:
             raise ClientRequestError(
                 "", f"the request's body is larger than {MAX_BODY_BYTES} bytes", error_type="request_too_large"
             )
-        return bytes(self._body)
+        if self._no_room:
+            raise ClientRequestError(
+                "", "too much is being uploaded to this gateway at once; try again", error_type="overloaded_error"
+            )
+        body = bytes(self._body)
+        self.drop()
+        return body
+
+    def drop(self) -> None:
+        """Hold nothing any more."""
+        self._held.total -= len(self._body)
+        self._body.clear()
 
     async def discard(self) -> None:
         """Let what is left of the body come, and keep nothing of it. A client that takes too long is not waited for.
@@ -81,7 +112,7 @@ class Incoming:
         then makes the system reset it, and a client in the middle of sending hears of that, not of the answer.
         """
         self._unwanted = True
-        self._body.clear()
+        self.drop()
         with trio.move_on_after(_LINGER_SECONDS):
             while not self._complete:
                 self._more = trio.Event()
@@ -104,7 +135,10 @@ class Connection(TrioASGIHTTPConnection):
         async with trio.open_nursery() as nursery:
             self._incoming = Incoming(nursery, self._declared_length())
             scope[_SCOPE_KEY] = self._incoming
-            await super().__call__(receive, self._watch(send))
+            try:
+                await super().__call__(receive, self._watch(send))
+            finally:
+                self._incoming.drop()
             nursery.cancel_scope.cancel()
 
     def _declared_length(self) -> int | None:

@@ -21,7 +21,7 @@ from hypercorn.config import Config as HypercornConfig
 from hypercorn.typing import ASGIFramework
 
 from adapters.gateway import Gateway
-from adapters.http1 import speak_http1_alone
+from adapters.http1 import cut_connections, speak_http1_alone
 
 _log = logging.getLogger("stagewhisper")
 
@@ -82,6 +82,7 @@ async def serve(gateway: Gateway, listener: socket.socket, *, announce: Callable
     async with trio.open_nursery() as nursery:
         stop = trio.Event()
         await nursery.start(_heed_signals, stop, nursery.cancel_scope)
+        nursery.start_soon(_cut_late, stop, gateway.config.server.drain)
         async with trio.open_nursery() as serving:
             config = _hypercorn_config(listener, gateway.config.server.drain)
             app = cast("ASGIFramework", gateway.app)
@@ -107,6 +108,13 @@ def _hypercorn_config(listener: socket.socket, drain: float) -> HypercornConfig:
     return config
 
 
+async def _cut_late(stop: trio.Event, drain: float) -> None:
+    """End what still sends when the time is over: hypercorn's own cancelling does not reach it."""
+    await stop.wait()
+    await trio.sleep(drain)
+    cut_connections()
+
+
 async def _heed_signals(
     stop: trio.Event, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
@@ -116,6 +124,7 @@ async def _heed_signals(
         async for number in signals:
             if stop.is_set():
                 scope.cancel()
+                cut_connections()  # hypercorn shields its sends from being cancelled
                 return
             _log.info("stopping on %s, once the running requests have ended", signal.Signals(number).name)
             stop.set()

@@ -42,6 +42,7 @@ async def _lifespan(receive: Callable[[], Awaitable[Any]], send: Callable[[Any],
 def stock_hypercorn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hypercorn as it comes, whatever tests before this one did."""
     monkeypatch.setattr(tcp_server, "ProtocolWrapper", hypercorn.protocol.ProtocolWrapper)
+    monkeypatch.setattr("hypercorn.trio.run.TCPServer", tcp_server.TCPServer)
 
 
 def listening() -> socket.socket:

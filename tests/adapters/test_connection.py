@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from adapters import connection
-from adapters.connection import MAX_BODY_BYTES, Incoming
+from adapters.connection import MAX_BODY_BYTES, Held, Incoming
 from adapters.emulator import always
 from core.errors import ClientRequestError
 from tests.adapters.harness import HELLO, LOCAL, STREAMED, running
@@ -79,6 +79,24 @@ async def test_the_limit_is_exact(size: int, fits: bool) -> None:
         else:
             with pytest.raises(ClientRequestError, match="larger than"):
                 await incoming.body(idle=1, total=1)
+
+
+async def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.connection.MAX_HELD_BYTES", 100)
+    held = Held()
+    async with trio.open_nursery() as nursery:
+        first, second, third = (Incoming(nursery, None, held) for _ in range(3))
+        first.take(bytes(60), more=True)
+        second.take(bytes(41), more=True)
+        with pytest.raises(ClientRequestError, match="too much is being uploaded"):
+            await second.body(idle=1, total=1)
+        first.take(bytes(40), more=False)
+        assert len(await first.body(idle=1, total=1)) == 100
+        assert held.total == 0
+        third.take(bytes(100), more=False)
+        assert held.total == 100
+        third.drop()
+        assert held.total == 0
 
 
 @in_virtual_time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -154,3 +155,17 @@ async def test_a_bug_in_a_connection_ends_it_alone_and_is_logged(
         assert (await other.ask("POST", "/v1/messages", STREAMED)).is_whole
         assert await server.is_well()
     assert [record.name for record in caplog.records if record.levelno >= logging.ERROR] == ["stagewhisper.server"]
+
+
+@pytest.mark.parametrize(
+    "data", [b"garbage\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"]
+)
+async def test_what_is_not_http_is_refused_in_the_error_form(tmp_path: Path, data: bytes) -> None:
+    async with running(tmp_path) as site, served(site) as server:
+        wire = await server.connect()
+        await wire.stream.send_all(data)
+        head, _, body = (await wire.until_closed()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    form = json.loads(body)
+    assert form["error"]["type"] == "invalid_request_error"
+    assert b"request-id: " + form["request_id"].encode() in head

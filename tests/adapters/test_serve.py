@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
+from adapters import http1
 from adapters import serve as module
 from adapters.emulator import always
 from adapters.serve import CannotListen, listen, url_of
@@ -222,3 +226,56 @@ async def test_a_client_that_stops_reading_holds_up_no_stop(tmp_path: Path, monk
             await server.over.wait()
         await wire.stream.aclose()
     assert not patience.cancelled_caught, "the stop waited for a client that does not read"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="how much the system buffers is Linux's")
+async def test_a_client_that_reads_a_little_now_and_then_holds_up_no_stop(tmp_path: Path) -> None:
+    """It takes bytes, so the system sees no fault with it, and hypercorn's send to it cannot be cancelled."""
+    document = {"server": {"drainMs": 300}}
+    async with running(tmp_path, document, scenario=always("big:16000000")) as site, served(site) as server:
+        wire = await server.connect()
+        wire.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        await wire.send("POST", "/v1/messages", STREAMED)
+        assert (await wire.receive(until=b"content_block_start")).status == 200
+        signal.raise_signal(signal.SIGTERM)
+        with trio.move_on_after(15) as patience:
+            while not server.over.is_set():
+                with trio.move_on_after(0.05), suppress(trio.BrokenResourceError):
+                    await wire.stream.receive_some(64)
+    assert not patience.cancelled_caught, "the stop waited for a client that trickles"
+
+
+@pytest.mark.parametrize(
+    ("rest", "begun"),
+    [(b"", False), (b"", True), (b"\r\n", False), (b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n", False)],
+)
+async def test_a_connection_whose_client_left_is_gone(tmp_path: Path, rest: bytes, begun: bool) -> None:
+    scenario = "stall:1" if begun else "stall-head"
+    document = {"pings": {"quietMs": 0}}
+    async with running(tmp_path, document, scenario=always(scenario)) as site, served(site) as server:
+        for _ in range(3):
+            wire = await server.connect()
+            await wire.send("POST", "/v1/messages", STREAMED)
+            await wire.stream.send_all(rest)
+            if begun:
+                await wire.receive(until=b"message_start")
+            wire.stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            await trio.aclose_forcefully(wire.stream)
+        signal.raise_signal(signal.SIGTERM)
+        with trio.move_on_after(10) as patience:
+            await server.over.wait()
+    assert not patience.cancelled_caught
+    assert len(http1._connections) == 0
+
+
+async def test_a_connection_that_its_client_closed_after_an_answer_is_not_kept(tmp_path: Path) -> None:
+    async with running(tmp_path) as site, served(site) as server:
+        for _ in range(3):
+            wire = await server.connect()
+            assert (await wire.ask("GET", "/health")).status == 200
+            await trio.testing.wait_all_tasks_blocked(0.01)  # until the server waits for the next request
+            await wire.stream.aclose()
+        with trio.fail_after(10):
+            while http1._connections:
+                await trio.sleep(0.01)
+        assert await server.is_well()
