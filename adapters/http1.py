@@ -31,6 +31,9 @@ from core.sse import encode_error
 
 _log = logging.getLogger("stagewhisper.server")
 
+_CLEANUP_SECONDS = 1.0
+"""To cancel a timer takes no time at all; but nothing that is shielded goes without a bound."""
+
 
 class Http1(H11Protocol):
     """What hypercorn takes for its choice of protocols."""
@@ -49,7 +52,8 @@ class Http1(H11Protocol):
             finally:  # this may be a task that is being cancelled
                 self._is_over = True
                 self._reading.cancel()  # a reader that waits for a request's end which will not come
-                await self._stop_idling()
+                with trio.move_on_after(_CLEANUP_SECONDS, shield=True):
+                    await self._stop_idling()
         elif not self._is_over:
             with trio.CancelScope() as self._reading:
                 await self._handle(event)
@@ -66,8 +70,7 @@ class Http1(H11Protocol):
 
     async def _stop_idling(self) -> None:
         """Let the connection go: hypercorn keeps it, and its descriptor, while the timer for idle ones runs."""
-        with trio.CancelScope(shield=True):
-            await self.send(Updated(idle=False))
+        await self.send(Updated(idle=False))
 
     async def _maybe_recycle(self) -> None:
         await super()._maybe_recycle()

@@ -1,14 +1,15 @@
 """Calls to the service over HTTP: the only module that knows httpx and its exceptions.
 
 There is no connection limit here: httpx's pool loses connections under cancellation when it has one, so how many
-exchanges run at once is bounded by whoever starts them. Each origin has a pool of its own.
+exchanges run at once is bounded by whoever starts them. Each origin has pools of its own: one for few calls at a
+time, and more for many, for what the pool does at each call grows with the connections that it has.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import httpx
 import trio
@@ -25,29 +26,50 @@ class Unreachable(StagewhisperError):
     """A call got no whole answer. The text says why, in one line."""
 
 
+_CALLS_A_POOL = 50
+"""Calls under way before the next pool is used. Small pools cost less; one that is seldom used is seldom connected."""
+
+
+class _Origin:
+    """One address of the service: its pools, and how many calls to it are under way."""
+
+    def __init__(self) -> None:
+        self.pools: list[httpx.AsyncClient] = []
+        self.busy = 0
+
+
 class Upstream:
     """HTTP calls to the service's addresses. `connect_timeout` is in seconds."""
 
     def __init__(self, *, connect_timeout: float) -> None:
-        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._origins: dict[str, _Origin] = {}
         self._tls: ssl.SSLContext | None = None
         # Waiting for bytes is bounded by the exchange, which knows what it waits for.
         self._timeout = httpx.Timeout(None, connect=connect_timeout)
 
-    def _client(self, url: httpx.URL) -> httpx.AsyncClient:
-        origin = f"{url.scheme}://{url.host}:{url.port}"
-        client = self._clients.get(origin)
-        if client is None:
-            if self._tls is None:
-                self._tls = httpx.create_ssl_context()  # reads the certificates: some 20 ms, once
-            client = httpx.AsyncClient(
-                verify=self._tls,
-                timeout=self._timeout,
-                limits=httpx.Limits(max_connections=None),
-                follow_redirects=False,
-            )
-            self._clients[origin] = client
-        return client
+    @contextmanager
+    def _client(self, url: httpx.URL) -> Iterator[httpx.AsyncClient]:
+        """The pool for one more call to this address, while the block runs."""
+        origin = self._origins.setdefault(f"{url.scheme}://{url.host}:{url.port}", _Origin())
+        index = origin.busy // _CALLS_A_POOL
+        if index >= len(origin.pools):
+            index = len(origin.pools)
+            origin.pools.append(self._make_client())
+        origin.busy += 1
+        try:
+            yield origin.pools[index]
+        finally:
+            origin.busy -= 1
+
+    def _make_client(self) -> httpx.AsyncClient:
+        if self._tls is None:
+            self._tls = httpx.create_ssl_context()  # reads the certificates: some 20 ms, once
+        return httpx.AsyncClient(
+            verify=self._tls,
+            timeout=self._timeout,
+            limits=httpx.Limits(max_connections=None),
+            follow_redirects=False,
+        )
 
     async def call(self, call: Call, tell: Callable[[Happening], Awaitable[None]]) -> None:
         """Make a call and tell what happens, to its end: the head, the body's pieces, its end, or its failure.
@@ -55,17 +77,11 @@ class Upstream:
         The answer is read as fast as `tell` takes it. To stop a call, cancel this.
         """
         try:
-            response = await self._send(call)
-            body = response.aiter_raw()
-            try:
+            async with self._answer(call) as (response, body):
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 await tell(HeadArrived(Head(status=response.status_code, headers=headers)))
                 async for data in body:
                     await tell(DataArrived(data))
-            finally:
-                with trio.move_on_after(0, shield=True):
-                    await _unwind(body)
-                await response.aclose()
         except httpx.TimeoutException as error:
             await tell(CallFailed("timeout", _explain(call, error)))
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
@@ -79,33 +95,39 @@ class Upstream:
         Raises:
             Unreachable: there was no whole answer, or it is too large.
         """
-        body = bytearray()
+        whole = bytearray()
         try:
-            response = await self._send(call)
-            try:
-                # Read to its end, however long: leaving httpx's generators early leaves them unclosed.
-                async for data in response.aiter_raw():
-                    if len(body) <= _MAX_ANSWER_TO_REFRESH:
-                        body += data
-            finally:
-                await response.aclose()
+            async with self._answer(call) as (response, body):
+                async for data in body:
+                    whole += data
+                    if len(whole) > _MAX_ANSWER_TO_REFRESH:
+                        raise Unreachable(f"{_origin(call)} answered with more than {_MAX_ANSWER_TO_REFRESH} bytes")
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise Unreachable(_explain(call, error)) from None
-        if len(body) > _MAX_ANSWER_TO_REFRESH:
-            raise Unreachable(f"{_origin(call)} answered with more than {_MAX_ANSWER_TO_REFRESH} bytes")
-        return response.status_code, bytes(body)
+        return response.status_code, bytes(whole)
 
-    async def _send(self, call: Call) -> httpx.Response:
+    @asynccontextmanager
+    async def _answer(self, call: Call) -> AsyncIterator[tuple[httpx.Response, AsyncIterator[bytes]]]:
+        """The answer to a call, and its body as it comes. Left at any point, it leaves nothing open."""
         request = httpx.Request(call.method, call.url, headers=dict(call.headers), content=call.body)
         request.stream = _Body(call.body)
         # A request that is made by hand carries no timeout of its client's unless it is put there.
         request.extensions["timeout"] = self._timeout.as_dict()
-        return await self._client(request.url).send(request, stream=True)
+        with self._client(request.url) as client:
+            response = await client.send(request, stream=True)
+            body = response.aiter_raw()
+            try:
+                yield response, body
+            finally:
+                with trio.move_on_after(0, shield=True):
+                    await _unwind(body)
+                await response.aclose()
 
     async def aclose(self) -> None:
         """Close all idle connections."""
-        for client in self._clients.values():
-            await client.aclose()
+        for origin in self._origins.values():
+            for pool in origin.pools:
+                await pool.aclose()
 
 
 class _Body(httpx.AsyncByteStream):

@@ -233,7 +233,8 @@ async def test_what_is_no_tls_is_the_networks_failure() -> None:
 
 async def test_certificates_are_checked() -> None:
     upstream = Upstream(connect_timeout=1.0)
-    upstream._client(httpx.URL("https://127.0.0.1:1"))
+    with upstream._client(httpx.URL("https://127.0.0.1:1")):
+        pass
     assert upstream._tls is not None
     assert upstream._tls.verify_mode is ssl.CERT_REQUIRED
     assert upstream._tls.check_hostname

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import trio
 
-from adapters.emulator import Emulator
-from adapters.upstream import Upstream
+from adapters.emulator import Emulator, always
+from adapters.upstream import _CALLS_A_POOL, Upstream
 from core.dialogue import BodyEnded, CallFailed, Happening
 from core.http import Call
 from tests.adapters.emulated import START, generate, shell_request
@@ -72,10 +72,33 @@ async def test_the_pool_survives_cancellations_at_every_stage() -> None:
 
 
 def _connections(upstream: Upstream) -> list[Any]:
-    """The pool's connections, as httpcore sees them. There is no public way to them."""
-    (client,) = upstream._clients.values()
-    return list(cast("Any", client)._transport._pool.connections)
+    """The pools' connections, as httpcore sees them. There is no public way to them."""
+    (origin,) = upstream._origins.values()
+    return [each for pool in origin.pools for each in cast("Any", pool)._transport._pool.connections]
 
 
 async def _serve(emulator: Emulator, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
     await emulator.serve(await trio.open_tcp_listeners(0, host="127.0.0.1"), task_status=task_status)
+
+
+async def test_few_calls_use_one_pool_and_many_use_more() -> None:
+    emulator = Emulator(log=lambda _: None, epoch=lambda: 0.0, scenario=always("slow-head:100"))
+    upstream = Upstream(connect_timeout=5.0)
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        await nursery.start(emulator.serve, listeners)
+        url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/ListAvailableModels"
+
+        async def ask(times: int) -> None:
+            async with trio.open_nursery() as tasks:
+                for _ in range(times):
+                    tasks.start_soon(upstream.fetch, Call(method="GET", url=url, headers={}))
+
+        for _ in range(3):
+            await ask(1)
+        (origin,) = upstream._origins.values()
+        assert (len(origin.pools), origin.busy, len(_connections(upstream))) == (1, 0, 1)
+        await ask(_CALLS_A_POOL + 1)
+        assert (len(origin.pools), origin.busy) == (2, 0)
+        await upstream.aclose()
+        nursery.cancel_scope.cancel()
