@@ -55,7 +55,7 @@ def call(id: str, name: str, input: str = "{}") -> AnswerToolUse:  # noqa: A002 
     return AnswerToolUse(id, name, msgspec.Raw(input.encode()))
 
 
-def piece(id: str, input: str | dict[str, Any] = "", *, stop: bool = False, name: str = "Read") -> ToolUseFragment:  # noqa: A002
+def piece(id: str, input: str | dict[str, Any] = "", *, stop: bool = False, name: str = "Read") -> ToolUseFragment:  # noqa: A002 (the service's words)
     return ToolUseFragment(id, name, input, stop)
 
 
