@@ -18,9 +18,9 @@ from adapters import http1
 from adapters import serve as module
 from adapters.emulator import always
 from adapters.serve import CannotListen, listen, url_of
-from tests.adapters.harness import HELLO, STREAMED, running
+from tests.adapters.harness import HELLO, STREAMED, Site, running
 from tests.adapters.token_files import in_virtual_time
-from tests.adapters.wire import served
+from tests.adapters.wire import Served, Wire, served
 
 DRAIN = {"server": {"drainMs": 30_000}}
 
@@ -157,12 +157,27 @@ async def test_idle_connections_do_not_hold_up_a_stop(tmp_path: Path, number: si
             await server.connect()
 
 
+async def asking(site: Site, server: Served) -> Wire:
+    """A client whose request the service has got."""
+    wire = await server.connect()
+    await wire.send("POST", "/v1/messages", STREAMED)
+    await site.until_said("answered POST /generate")
+    return wire
+
+
+async def reading_slowly(server: Served) -> Wire:
+    """A client that has got the beginning of a large answer, and has little room for more."""
+    wire = await server.connect()
+    wire.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    await wire.send("POST", "/v1/messages", STREAMED)
+    assert (await wire.receive(until=b"content_block_start")).status == 200
+    return wire
+
+
 @in_virtual_time
 async def test_a_running_stream_may_end_within_the_drain_time(tmp_path: Path) -> None:
     async with running(tmp_path, DRAIN, scenario=always("slow-head:20000")) as site, served(site) as server:
-        wire = await server.connect()
-        await wire.send("POST", "/v1/messages", STREAMED)
-        await site.until_said("answered POST /generate")
+        wire = await asking(site, server)
         signal.raise_signal(signal.SIGTERM)
         reply = await wire.receive()
         assert reply.is_whole
@@ -174,9 +189,7 @@ async def test_a_running_stream_may_end_within_the_drain_time(tmp_path: Path) ->
 @in_virtual_time
 async def test_a_stream_that_takes_longer_is_cut_and_never_ended(tmp_path: Path) -> None:
     async with running(tmp_path, DRAIN, scenario=always("slow-head:90000")) as site, served(site) as server:
-        wire = await server.connect()
-        await wire.send("POST", "/v1/messages", STREAMED)
-        await site.until_said("answered POST /generate")
+        wire = await asking(site, server)
         signal.raise_signal(signal.SIGTERM)
         reply = await wire.receive()
         await server.over.wait()
@@ -190,9 +203,7 @@ async def test_a_stream_that_takes_longer_is_cut_and_never_ended(tmp_path: Path)
 @in_virtual_time
 async def test_a_second_signal_ends_everything_at_once(tmp_path: Path) -> None:
     async with running(tmp_path, DRAIN, scenario=always("stall:1")) as site, served(site) as server:
-        wire = await server.connect()
-        await wire.send("POST", "/v1/messages", STREAMED)
-        await site.until_said("answered POST /generate")
+        wire = await asking(site, server)
         signal.raise_signal(signal.SIGTERM)
         await trio.sleep(2)
         assert not server.over.is_set()
@@ -217,10 +228,7 @@ async def test_a_client_that_stops_reading_holds_up_no_stop(tmp_path: Path, monk
     monkeypatch.setattr(module, "_UNREAD_LIMIT_MS", 300)
     document = {"server": {"drainMs": 200}}
     async with running(tmp_path, document, scenario=always("big:16000000")) as site, served(site) as server:
-        wire = await server.connect()
-        wire.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await wire.send("POST", "/v1/messages", STREAMED)
-        assert (await wire.receive(until=b"content_block_start")).status == 200
+        wire = await reading_slowly(server)
         signal.raise_signal(signal.SIGTERM)
         with trio.move_on_after(15) as patience:
             await server.over.wait()
@@ -233,10 +241,7 @@ async def test_a_client_that_reads_a_little_now_and_then_holds_up_no_stop(tmp_pa
     """It takes bytes, so the system sees no fault with it, and hypercorn's send to it cannot be cancelled."""
     document = {"server": {"drainMs": 300}}
     async with running(tmp_path, document, scenario=always("big:16000000")) as site, served(site) as server:
-        wire = await server.connect()
-        wire.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        await wire.send("POST", "/v1/messages", STREAMED)
-        assert (await wire.receive(until=b"content_block_start")).status == 200
+        wire = await reading_slowly(server)
         signal.raise_signal(signal.SIGTERM)
         with trio.move_on_after(15) as patience:
             while not server.over.is_set():

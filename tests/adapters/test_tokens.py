@@ -13,19 +13,7 @@ import trio
 from adapters import files
 from adapters.tokens import TokenError, TokenRefreshFailed, TokenRefused, check_writable
 from core.credentials import Token
-from tests.adapters.token_files import MARK, SignIn, in_virtual_time, is_locked, locked, read, token_file, write
-
-HASH = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture
-def service() -> SignIn:
-    return SignIn()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "token.json"
+from tests.adapters.token_files import HASH, MARK, SignIn, in_virtual_time, is_locked, locked, read, token_file, write
 
 
 async def gather(count: int, source: Any, rejected: str | None = None) -> list[Token | TokenError]:

@@ -6,7 +6,7 @@ import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import trio
@@ -21,20 +21,7 @@ from adapters.tokens import (
     check_writable,
 )
 from adapters.upstream import Unreachable
-from tests.adapters.token_files import MARK, SignIn, in_virtual_time, is_locked, locked, token_file, write
-
-T = TypeVar("T")
-HASH = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture
-def service() -> SignIn:
-    return SignIn()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "token.json"
+from tests.adapters.token_files import HASH, MARK, SignIn, in_virtual_time, is_locked, locked, token_file, write
 
 
 async def failure_of(source: TokenFile, rejected: str | None = None) -> TokenError:

@@ -21,17 +21,6 @@ from core.credentials import Token
 from tests.adapters.token_files import MARK, SignIn, in_virtual_time, is_locked, locked, read, token_file, write
 
 T = TypeVar("T")
-HASH = "0123456789abcdef0123456789abcdef01234567"
-
-
-@pytest.fixture
-def service() -> SignIn:
-    return SignIn()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "token.json"
 
 
 # --- the disk --------------------------------------------------------------------------------------------------

@@ -23,6 +23,9 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 # Every made-up secret here has this word in it, so that one search finds any that got out.
+HASH = "0123456789abcdef0123456789abcdef01234567"
+"""The name of a registration's file, made up."""
+
 MARK = "SECRET"
 START = 1_700_000_000.0
 
