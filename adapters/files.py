@@ -1,11 +1,12 @@
-"""Files that are only ever replaced whole, and locks that hold between processes.
+"""Files that are only ever replaced whole, journals of what is not in them yet, and locks between processes.
 
-All of it is quick, but for `replace_file`, which waits for the disk and belongs into a thread (`in_thread`). What is
-in the files is for others to know.
+All of it is quick, but for what waits for the disk and belongs into a thread (`in_thread`): `replace_file` and
+`Journal.make_lasting`. What is in the files is for others to know.
 """
 
 from __future__ import annotations
 
+import base64
 import errno
 import os
 import stat
@@ -27,6 +28,7 @@ _LOCK_POLL = 0.05  # in seconds; what is done under a lock takes a few tenths of
 _PRIVATE = 0o600
 # Windows has no links to be fooled by in a folder that is the user's own, and translates line ends unless told.
 _EXACT: int = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_AT_ONCE: int = getattr(os, "O_NONBLOCK", 0)  # a pipe would be waited for; files do not care
 
 
 def explain(error: Exception) -> str:
@@ -138,6 +140,132 @@ def check_replaceable(path: str) -> None:
     os.close(_open_lock_file(path))
     with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
         pass
+
+
+# --- journals --------------------------------------------------------------------------------------------------
+
+_LONG_JOURNAL = 1 << 16  # in bytes: some ten entries
+_LONGEST_JOURNAL = 1 << 22
+
+
+class Journal:
+    """What is to come into a file and may not be there yet: entries beside it, in `.NAME.stagewhisper-journal`.
+
+    Each entry has a mark that says what it is the successor of. So whoever finds the journal knows whether it still
+    counts without comparing times, which a clock that was set, or a program that rewrites what it has read, would
+    make worthless. An entry is half there or whole; a half one is as good as none. All of it is for the holder of
+    the file's lock, but for `exists`.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._target = os.path.realpath(path)  # beside the file itself, like its lock
+        folder, name = os.path.split(self._target)
+        self.path = os.path.join(folder, f".{name}.stagewhisper-journal")
+
+    def exists(self) -> bool:
+        """Whether somebody is at work, or has left something behind."""
+        return os.path.lexists(self.path)
+
+    def read(self, mark: str) -> list[bytes]:
+        """What the entries with that mark hold, oldest first. A journal that somebody else may have written goes.
+
+        Raises:
+            OSError: it is there and cannot be read.
+        """
+        try:
+            status = os.lstat(self.path)
+        except FileNotFoundError:
+            return []
+        if not self._is_ours(status):
+            self.remove()
+            return []
+        with open(os.open(self.path, os.O_RDONLY | _AT_ONCE | _EXACT), "rb") as file:
+            file.seek(max(0, status.st_size - _LONGEST_JOURNAL))
+            *lines, _ = file.read().split(b"\n")
+        head = f"{mark} ".encode()
+        found = []
+        for line in lines:
+            if line.startswith(head):
+                with suppress(ValueError):
+                    found.append(base64.b64decode(line.removeprefix(head), validate=True))
+        return found
+
+    def open(self) -> JournalEntry:
+        """Room for one more entry, made before there is anything to write: nothing is left then that can fail.
+
+        Raises:
+            OSError: there is none.
+        """
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _AT_ONCE | _EXACT
+        descriptor = os.open(self.path, flags, _PRIVATE)
+        try:
+            if not self._is_ours(os.fstat(descriptor)):
+                raise OSError(errno.EPERM, "the journal beside it is somebody else's")
+            _keep_owner(descriptor, self._target)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return JournalEntry(self, descriptor)
+
+    def make_lasting(self, mark: str, data: bytes) -> None:
+        """See to it that a power cut does not end what is there, of which this is the last entry.
+
+        This is also where a journal whose file cannot be replaced for days is shortened to that entry. No failure
+        counts: the next thing that is done is to replace the file.
+        """
+        with suppress(OSError):
+            if os.lstat(self.path).st_size > _LONG_JOURNAL:
+                replace_file(self.path, _entry(mark, data))
+                return
+            descriptor = os.open(self.path, os.O_RDWR | _AT_ONCE | _EXACT)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            _sync_folder(os.path.dirname(self.path))
+
+    def remove(self) -> None:
+        """End it: all of it is in the file, or does not count any more. One that stays is read in vain later."""
+        with suppress(OSError):
+            os.unlink(self.path)
+
+    def _is_ours(self, status: os.stat_result) -> bool:
+        """Whether nobody else can have made the journal, or written into it, or sees it under another name."""
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            return False
+        if sys.platform == "win32":
+            return True  # there neither owner nor mode is told in this way
+        return status.st_uid in (os.geteuid(), os.stat(self._target).st_uid) and not status.st_mode & 0o022
+
+
+class JournalEntry:
+    """Room in a journal. It is closed in any case, and the journal goes where nothing is in it."""
+
+    def __init__(self, journal: Journal, descriptor: int) -> None:
+        self._journal = journal
+        self._descriptor = descriptor
+
+    def write(self, mark: str, data: bytes) -> None:
+        """Put it down in one write, which outlives the process at once, and the machine after `make_lasting`.
+
+        Raises:
+            OSError: it could not be.
+        """
+        entry = _entry(mark, data)
+        if os.write(self._descriptor, entry) != len(entry):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def close(self) -> None:
+        """Give the room back."""
+        is_empty = os.fstat(self._descriptor).st_size == 0
+        os.close(self._descriptor)
+        if is_empty:
+            self._journal.remove()
+
+
+def _entry(mark: str, data: bytes) -> bytes:
+    # It begins on a line of its own, whatever half of an entry may stand before it.
+    return b"\n%b %b\n" % (mark.encode(), base64.b64encode(data))
 
 
 # --- locks -----------------------------------------------------------------------------------------------------

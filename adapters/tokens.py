@@ -6,12 +6,16 @@ means is `core.credentials`'; how a call is sent is `post`'s.
 A refresh token is used up by the refresh: from the moment the call is sent, the only copy of its successor may be on
 its way to us. So from there to the rename nothing can be cancelled. Both parts are bounded instead, by
 `refresh_timeout` and `write_timeout`, and what cannot be written is kept, used, and tried again.
+
+A process can end at any moment all the same. So the first thing that is done with a new token is to put it into a
+journal beside the file, which was opened before the service was asked. Whoever has the lock next takes it from there,
+if the file still has the token that it succeeds.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,49 +25,62 @@ import msgspec
 import trio
 
 from adapters import files
+from adapters.tokencopy import (
+    MAX_BYTES,
+    TokenCopy,
+    TokenError,
+    TokenTorn,
+    TokenUnreadable,
+    TokenUnwritable,
+    check_writable,
+    is_same,
+    keep,
+    kept_tokens,
+    read_copy,
+    supersedes,
+    write_back,
+)
 from adapters.upstream import Unreachable
 from core import credentials
-from core.credentials import CredentialsError, Token, is_expired, needs_refresh
-from core.errors import StagewhisperError
+from core.credentials import CredentialsError, Token, fingerprint, is_expired, needs_refresh
 from core.http import Call
 from core.times import Epoch
+
+__all__ = [
+    "Post",
+    "TokenError",
+    "TokenFile",
+    "TokenLocked",
+    "TokenRefreshFailed",
+    "TokenRefused",
+    "TokenUnreadable",
+    "TokenUnwritable",
+    "check_writable",
+]
 
 Post: TypeAlias = Callable[[Call], Awaitable[tuple[int, bytes]]]
 """Sends a call and gives back the answer's status and body; where there is none, Unreachable or OSError."""
 
-_MAX_BYTES = 1 << 20  # real files have 1 to 5 kB
 _NEXT_TRY = 30.0  # seconds between two refreshes, or two writes, that could still wait
+_RESULTS: Mapping[type[credentials.RefreshOutcome], str] = {
+    credentials.Refreshed: "refreshed",
+    credentials.RefreshRefused: "refused",
+    credentials.RefreshFailed: "failed",
+}
 # The file's owner may write it in place: for a moment it is empty, or ends early. That is waited for, then told.
 _TORN_PAUSES = (0.02, 0.05, 0.1, 0.2)
 
 
-class TokenError(StagewhisperError):
-    """A token file gives no token. One line: which file, and why; never a token."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
-        self.path = path
-        self.reason = reason
-
-    def again(self) -> TokenError:
-        """The same error as a new exception: one that many tasks raise would collect all their tracebacks."""
-        return type(self)(self.path, self.reason)
-
-
-class TokenUnreadable(TokenError):
-    """The file is missing, cannot be read, or is no token file."""
-
-
-class _TokenTorn(TokenUnreadable):
-    """It is no JSON object, which may be because somebody is writing it."""
-
-
-class TokenUnwritable(TokenError):
-    """A refreshed token could not be written back."""
-
-
 class TokenRefused(TokenError):
-    """Final: there is no way to a new token but that a person signs in again."""
+    """Final for the token with that fingerprint: there is no way to another but that a person signs in again."""
+
+    def __init__(self, path: str, reason: str, fingerprint: str) -> None:
+        super().__init__(path, reason)
+        self.fingerprint = fingerprint
+
+    def again(self) -> TokenRefused:
+        """The same, the fingerprint too."""
+        return TokenRefused(self.path, self.reason, self.fingerprint)
 
 
 class TokenRefreshFailed(TokenError):
@@ -75,20 +92,12 @@ class TokenLocked(TokenRefreshFailed):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Seen:
-    """A file as it was read. Like all here that hold secrets, it has no `repr` of its own."""
-
-    stamp: files.Stamp
-    data: bytes
-    token: Token
-
-
-@dataclass(frozen=True, slots=True, repr=False)
 class _Unwritten:
-    """A new token that is in memory only, and the file's token that it is to replace."""
+    """A new token that is not in the file, and the file's token that it is to replace. Kept: it is in the journal."""
 
     token: Token
     instead_of: Token
+    is_kept: bool
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -108,7 +117,10 @@ class _Flight:
 
 
 class TokenFile:
-    """One token file, shared by all who use its account. Timeouts are in seconds."""
+    """One token file, shared by all who use its account. Timeouts are in seconds.
+
+    `heard` is told "refreshed", "refused" or "failed" once for each refresh that the service was asked for.
+    """
 
     def __init__(
         self,
@@ -119,6 +131,7 @@ class TokenFile:
         epoch: Callable[[], Epoch],
         user_agent: str,
         log: Callable[[str], None],
+        heard: Callable[[str], None] = lambda _: None,
         lock_timeout: float = 60.0,
         refresh_timeout: float = 30.0,
         write_timeout: float = 10.0,
@@ -130,11 +143,12 @@ class TokenFile:
         self._epoch = epoch
         self._user_agent = user_agent
         self._log = log
+        self._heard = heard
         self._lock_timeout = lock_timeout
         self._refresh_timeout = refresh_timeout
         self._write_timeout = write_timeout
         self._in_thread = in_thread
-        self._seen: _Seen | None = None
+        self._seen: TokenCopy | None = None
         self._unwritten: _Unwritten | None = None
         self._is_told = False  # whether the log has heard of the unwritten token
         self._flight: _Flight | None = None
@@ -151,9 +165,10 @@ class TokenFile:
             TokenRefreshFailed: no new token this time, and the old one is of no use.
         """
         while True:
-            token = self._choose(await self._look())
+            seen = await self._look()
+            token = self._choose(seen)
             is_usable = self._is_usable(token, rejected)
-            if is_usable and (self._flight is not None or not self._is_due(token)):
+            if is_usable and (self._flight is not None or not self._is_due(seen, token)):
                 return token
             if self._flight is None:
                 landing = await self._fly(rejected, patience=0.0 if is_usable else self._lock_timeout)
@@ -171,8 +186,16 @@ class TokenFile:
                     self._log(f"{error}; the present token is used until it expires")
                     return token
 
+    async def current(self) -> Token:
+        """The token as it is now, good or not: nothing is waited for but a file that is just being written.
+
+        Raises:
+            TokenUnreadable: the file has no token.
+        """
+        return self._choose(await self._look())
+
     async def flush(self) -> bool:
-        """Try once more to write what is in memory only. False: it still is, and would be lost with the process."""
+        """Try once more to write what is not in the file. False: it still is not."""
         if self._unwritten is not None:
             with suppress(TokenError):
                 await self._settle(None, patience=self._lock_timeout, ask=False)
@@ -180,7 +203,7 @@ class TokenFile:
 
     # --- what is there -----------------------------------------------------------------------------------------
 
-    async def _look(self, *, afresh: bool = False) -> _Seen:
+    async def _look(self, *, afresh: bool = False) -> TokenCopy:
         """The file as it is. Where it has not changed since, this costs one `stat`.
 
         That and the reading are done right here: they take microseconds, the way to a thread and back hundreds.
@@ -189,21 +212,21 @@ class TokenFile:
             return self._seen
         for pause in _TORN_PAUSES:
             try:
-                self._seen = _read(self.path)
+                self._seen = read_copy(self.path)
                 return self._seen
-            except _TokenTorn:
+            except TokenTorn:
                 await trio.sleep(pause)
-        self._seen = _read(self.path)
+        self._seen = read_copy(self.path)
         return self._seen
 
-    def _choose(self, seen: _Seen) -> Token:
+    def _choose(self, seen: TokenCopy) -> Token:
         """The file's token, unless there is a newer one that could not be written yet."""
         if self._unwritten is None:
             return seen.token
-        if _is_same(seen.token, self._unwritten.token):
+        if is_same(seen.token, self._unwritten.token):
             if self._is_told:
                 self._log(f"{self.path}: the new token is written now")
-        elif _supersedes(seen.token, self._unwritten.instead_of, self._epoch()):
+        elif supersedes(seen.token, self._unwritten.instead_of, self._epoch()):
             self._log(f"{self.path}: another program wrote a token of its own meanwhile, which is used from now on")
         else:
             return self._unwritten.token
@@ -214,10 +237,14 @@ class TokenFile:
     def _is_usable(self, token: Token, rejected: str | None) -> bool:
         return token.access_token != rejected and not is_expired(token, self._epoch())
 
-    def _is_due(self, token: Token) -> bool:
-        """Whether something that could wait is to be done now: a refresh before expiry, or a write."""
-        is_wanted = self._unwritten is not None or needs_refresh(token, self._epoch())
-        return is_wanted and trio.current_time() >= self._next_try
+    def _is_due(self, seen: TokenCopy, token: Token) -> bool:
+        """Whether something that could wait is to be done now: a refresh before expiry, a write, a look at a journal.
+
+        A journal may mean that the file's refresh token is spent, however good its access token is.
+        """
+        if trio.current_time() < self._next_try:
+            return False
+        return self._unwritten is not None or needs_refresh(token, self._epoch()) or seen.journal.exists()
 
     # --- what is done about it ---------------------------------------------------------------------------------
 
@@ -244,6 +271,7 @@ class TokenFile:
         lock = await self._take_lock(patience)
         try:
             seen = await self._look(afresh=True)
+            self._recover(seen)
             token = self._choose(seen)
             is_fine = self._is_usable(token, rejected) and not needs_refresh(token, self._epoch())
             if ask and not is_fine:
@@ -268,31 +296,70 @@ class TokenFile:
             raise TokenLocked(self.path, f"another process has held its lock for {patience:g} seconds")
         return lock
 
+    def _recover(self, seen: TokenCopy) -> None:
+        """Take up what is in the journal for the token that the file has; a journal of no use goes.
+
+        It was left there by a process that has ended, or by one that lives and cannot write the file. Its last entry
+        is newer than what this process has in memory, unless that never came into the journal.
+        """
+        try:
+            tokens = kept_tokens(seen)
+        except OSError as error:  # to go on would be to use a refresh token that may be spent
+            raise TokenRefreshFailed(self.path, f"its journal cannot be read: {files.explain(error)}") from None
+        if not tokens:
+            seen.journal.remove()
+        elif self._unwritten is None:
+            self._unwritten = _Unwritten(tokens[-1], seen.token, is_kept=True)
+            self._log(f"{self.path}: a new token that was left in its journal is used from now on")
+        elif any(is_same(token, self._unwritten.token) for token in tokens):
+            self._unwritten = _Unwritten(tokens[-1], seen.token, is_kept=True)
+
     def _prepare(self, token: Token) -> tuple[Call, Token]:
         try:
             token = self._with_registration(token)
             return credentials.refresh_call(token, refresh_url=self._refresh_url, user_agent=self._user_agent), token
         except CredentialsError as error:
-            raise TokenRefused(self.path, f"cannot be refreshed: {error}") from None
+            raise TokenRefused(self.path, f"cannot be refreshed: {error}", fingerprint(token)) from None
 
-    async def _refresh(self, lock: files.Lock, seen: _Seen, token: Token, call: Call) -> _Landing:
+    async def _refresh(self, lock: files.Lock, seen: TokenCopy, token: Token, call: Call) -> _Landing:
         """Ask, and write the answer down: once the call is sent, nothing cancels this."""
-        with trio.CancelScope(shield=True):
-            outcome = await self._ask(call, token)
+        outcome = await self._ask_andkeep(seen, token, call)
         match outcome:
             case credentials.Refreshed(token=renewed):
-                self._unwritten = _Unwritten(renewed, instead_of=seen.token)
                 return _Landing(self._choose(await self._write(lock, seen, renewed)), asked=True)
             case credentials.RefreshRefused(reason=reason):
                 # Another program, which knows nothing of our lock, may have used the refresh token up.
                 again = await self._look(afresh=True)
-                if _supersedes(again.token, seen.token, self._epoch()):
+                if supersedes(again.token, seen.token, self._epoch()):
                     return _Landing(self._choose(again), asked=False)
-                raise TokenRefused(self.path, f"{reason}; its user has to sign in again")
+                if self._unwritten is not None:  # so that the file has the token of which this is said
+                    await self._write(lock, seen, self._unwritten.token)
+                raise TokenRefused(self.path, f"{reason}; its user has to sign in again", fingerprint(token))
             case credentials.RefreshFailed(problem=problem):
                 raise TokenRefreshFailed(self.path, problem)
             case _:
                 assert_never(outcome)
+
+    async def _ask_andkeep(self, seen: TokenCopy, token: Token, call: Call) -> credentials.RefreshOutcome:
+        """Ask, and put the new token into the journal before anything else is done with it."""
+        result = "failed"
+        entry = None
+        try:
+            entry = seen.journal.open()
+        except OSError as error:
+            self._log(f"{self.path}: has no journal, a crash would cost the new token: {files.explain(error)}")
+        try:
+            with trio.CancelScope(shield=True):
+                outcome = await self._ask(call, token)
+            if isinstance(outcome, credentials.Refreshed):
+                is_kept = entry is not None and keep(entry, seen, outcome.token)
+                self._unwritten = _Unwritten(outcome.token, seen.token, is_kept)
+            result = _RESULTS[type(outcome)]
+            return outcome
+        finally:
+            if entry is not None:
+                entry.close()
+            self._heard(result)
 
     def _with_registration(self, token: Token) -> Token:
         """The token with its registration, which stands beside the file, or beside what the link `path` leads to.
@@ -304,7 +371,7 @@ class TokenFile:
             return token
         for folder in dict.fromkeys(map(os.path.dirname, (self.path, os.path.realpath(self.path)))):
             try:
-                _, data = files.read_file(os.path.join(folder, name), max_bytes=_MAX_BYTES)
+                _, data = files.read_file(os.path.join(folder, name), max_bytes=MAX_BYTES)
                 return msgspec.structs.replace(token, registration=credentials.parse_registration(data))
             except FileNotFoundError:
                 continue
@@ -321,12 +388,12 @@ class TokenFile:
             return credentials.parse_refresh(token, status, body, self._epoch())
         raise TokenRefreshFailed(self.path, f"the refresh got no answer within {self._refresh_timeout:g} seconds")
 
-    async def _write(self, lock: files.Lock, seen: _Seen, token: Token) -> _Seen:
+    async def _write(self, lock: files.Lock, seen: TokenCopy, token: Token) -> TokenCopy:
         """Write a new token into the file that was seen; gives back what is there then. Never raises.
 
         Where it cannot be written, the token stays in `_unwritten`, where it is used from.
         """
-        work = partial(_write_back, lock, self.path, seen, token, self._epoch())
+        work = partial(write_back, lock, self.path, seen, token, self._epoch())
         problem = f"the disk took longer than {self._write_timeout:g} seconds"
         with trio.move_on_after(self._write_timeout, shield=True):
             try:
@@ -335,67 +402,7 @@ class TokenFile:
             except (OSError, ValueError, RuntimeError) as error:  # the last where the system has no thread for us
                 problem = files.explain(error)
         if not self._is_told:
-            self._log(f"{self.path}: the new token is in memory only, it cannot be written yet: {problem}")
+            where = "its journal" if self._unwritten and self._unwritten.is_kept else "memory only"
+            self._log(f"{self.path}: the new token is in {where}, it cannot be written yet: {problem}")
         self._is_told = True
         return seen
-
-
-def _read(path: str) -> _Seen:
-    """The token file as it is. Raises: TokenUnreadable."""
-    try:
-        stamp, data = files.read_file(path, max_bytes=_MAX_BYTES)
-        return _Seen(stamp, data, credentials.parse_token_file(data))
-    except (OSError, ValueError) as error:
-        raise TokenUnreadable(path, f"cannot be read: {files.explain(error)}") from None
-    except CredentialsError as error:
-        raise (TokenUnreadable if error.member else _TokenTorn)(path, str(error)) from None
-
-
-def _is_same(one: Token, other: Token) -> bool:
-    return (one.access_token, one.refresh_token) == (other.access_token, other.refresh_token)
-
-
-def _supersedes(found: Token, used: Token, now: Epoch) -> bool:
-    """Whether a file that had the token `used` has by now got a good one from another program.
-
-    Somebody signed in while we refreshed, it may be as somebody else: that must not be written over.
-    """
-    return found.access_token != used.access_token and not needs_refresh(found, now)
-
-
-def _write_back(lock: files.Lock, path: str, seen: _Seen, token: Token, now: Epoch) -> _Seen:
-    """What a thread does: write `token` into the file that was seen, and give back what is there then.
-
-    Raises:
-        OSError, ValueError: it could not be written; the file is as it was.
-    """
-    if not lock.claim():
-        return seen  # nobody waits for this any more, and the lock is gone
-    try:
-        try:
-            found = _read(path)
-        except TokenUnreadable:
-            found = seen  # made whole again from what it was
-        if _supersedes(found.token, seen.token, now):
-            return found
-        data = credentials.render_token_file(found.data, token)
-        written = credentials.parse_token_file(data)  # before it becomes the only copy
-        return _Seen(files.replace_file(path, data), data, written)
-    finally:
-        lock.release()
-
-
-def check_writable(path: str) -> Token:
-    """The file's token, unless it cannot be read or its successor could not be written.
-
-    Raises:
-        TokenUnreadable: it cannot be read, or is no token file.
-        TokenUnwritable: nothing can be written beside it.
-    """
-    path = os.path.expanduser(path)
-    token = _read(path).token
-    try:
-        files.check_replaceable(path)
-    except OSError as error:
-        raise TokenUnwritable(path, f"its folder cannot be written: {files.explain(error)}") from None
-    return token

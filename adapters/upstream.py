@@ -22,6 +22,10 @@ _MAX_ANSWER_TO_REFRESH = 1024 * 1024
 """Bytes of an answer to a refresh that are read; real ones are under 10 KiB."""
 
 
+_CLOSING_SECONDS = 1.0
+"""How long giving a connection back may take."""
+
+
 class Unreachable(StagewhisperError):
     """A call got no whole answer. The text says why, in one line."""
 
@@ -121,7 +125,9 @@ class Upstream:
             finally:
                 with trio.move_on_after(0, shield=True):
                     await _unwind(body)
-                await response.aclose()
+                # Shielded, or a deadline that passes just here would cost an answer that has been read: a new token.
+                with trio.move_on_after(_CLOSING_SECONDS, shield=True):
+                    await response.aclose()
 
     async def aclose(self) -> None:
         """Close all idle connections."""

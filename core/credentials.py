@@ -10,6 +10,7 @@ found here ever shows a value, only the member that has it.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -74,6 +75,16 @@ class Token(_Secretive, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         expiry = "unknown" if self.expires_at is None else render_date(self.expires_at)
         return f"Token({self.auth_method}, region {self.region}, expiry {expiry}, ...)"
+
+
+def fingerprint(token: Token) -> str:
+    """What tells one token from the next where the token itself must not stand: 16 hexadecimal digits.
+
+    Both of its secrets count, each with its length before it, so that no two pairs are alike. An expiry or a profile
+    that changed makes no other token.
+    """
+    secrets = (token.access_token.encode(), (token.refresh_token or "").encode())
+    return hashlib.sha256(b"".join(b"%d:%b" % (len(secret), secret) for secret in secrets)).hexdigest()[:16]
 
 
 # --- the files -------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ An input is a letter and the rest.
 
     f   a token file. What is read from it is safe in a header, a host name and a file name. Written back with what a
         refresh gave, it reads as the new token, and every member that a refresh does not change is as it was, numbers
-        to the digit; to write it again changes nothing.
+        to the digit; to write it again changes nothing. Its fingerprint tells it from the old one, or is the same.
     g   a registration
     a   the answer to a refresh: a line with the status, then the body. It never raises; a new token is usable, has a
         refresh token, and expires within a year if that is known.
@@ -36,6 +36,7 @@ from core.credentials import (
     RefreshRefused,
     Registration,
     Token,
+    fingerprint,
     is_expired,
     needs_refresh,
     parse_date,
@@ -169,6 +170,9 @@ def _check_written(data: bytes, old: Token, new: Token) -> None:
         assert read.expires_at is not None
         assert abs(read.expires_at - new.expires_at) <= 0.001
     assert render_token_file(written, new) == written
+    assert fingerprint(read) == fingerprint(new)
+    is_same = (new.access_token, new.refresh_token) == (old.access_token, old.refresh_token)
+    assert (fingerprint(read) == fingerprint(old)) is is_same
     before, after = _members(data), _members(written)
     if before is not None:
         assert after is not None

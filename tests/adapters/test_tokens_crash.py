@@ -7,16 +7,20 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from adapters.files import replace_file
-from tests.adapters.crashing_refresh import NEW, OLD
-from tests.adapters.token_files import SignIn, in_virtual_time, is_locked, read, token_file, write
+from adapters.tokens import TokenRefused
+from tests.adapters.crashing_refresh import EXPIRES_AT, NEW, OLD
+from tests.adapters.token_files import MARK, SignIn, in_virtual_time, is_locked, read, token_file, write
 
 ROOT = Path(__file__).parents[2]
+TOKENS = ("accessToken", "refreshToken")
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
@@ -30,31 +34,65 @@ def run(script: str, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def test_a_process_killed_at_any_step_leaves_the_old_file_or_the_new_one(tmp_path: Path) -> None:
-    with run(str(ROOT / "tests" / "adapters" / "crashing_refresh.py"), str(tmp_path)) as process:
+def killed_at_each_step(folder: Path, kind: str) -> list[str]:
+    """Before which call each process was killed, in the order of the folders `0`, `1`, ...; one more ended well."""
+    with run(str(ROOT / "tests" / "adapters" / "crashing_refresh.py"), str(folder), kind) as process:
         output, _ = process.communicate(timeout=60)
     outcome = json.loads(output)
     assert outcome["exit"] == 0
-    assert outcome["killed"] >= 10
+    killed: list[str] = outcome["killed_before"]
+    return killed
+
+
+def refreshed_by_the_next(path: Path, told: list[str]) -> str | None:
+    """The access token of another process whose service takes each refresh token once; None if it is refused."""
+    service = SignIn()
+    service.round = 1
+    tokens: list[str] = []
+
+    @in_virtual_time
+    async def ask() -> None:
+        with suppress(TokenRefused):
+            tokens.append((await token_file(path, service.post, told.append).fresh(NEW["accessToken"])).access_token)
+
+    ask()
+    assert len(service.calls) == 1
+    return tokens[0] if tokens else None
+
+
+@pytest.mark.parametrize("kind", ["plain", "link", "rewritten", "left"])
+def test_whatever_step_a_process_is_killed_at_no_refresh_token_is_lost(tmp_path: Path, kind: str) -> None:
+    killed_before = killed_at_each_step(tmp_path, kind)
+    assert len(killed_before) >= 15
+    kept = {"kept": [1.5]} | ({"added": True} if kind == "rewritten" else {})
+    new = OLD | {name: NEW[name] for name in TOKENS} | {"expiresAt": EXPIRES_AT} | kept
+    document: dict[str, Any] = {}
     found: Counter[str] = Counter()
-    for step in range(outcome["killed"] + 1):
-        path = tmp_path / str(step) / "token.json"
+    lost = []
+    for step in range(len(killed_before) + 1):
+        folder = tmp_path / str(step)
+        path = folder / ("links/token.json" if kind == "link" else "token.json")
+        # The file is the old one or the new one, whole.
         document = read(path)
         found[document["accessToken"]] += 1
-        kept = {"kept": [1.5]}
-        if document["accessToken"] == OLD["accessToken"]:
-            assert document == OLD | kept
+        assert document in (OLD | kept, new)
+        assert document == OLD | kept or path.stat().st_mode & 0o777 == 0o600
+        assert not is_locked(path.resolve())
+        # Whichever it is, the next process has the new token, and cleans up.
+        told: list[str] = []
+        if refreshed_by_the_next(path, told) is None:
+            lost.append(step)
         else:
-            expiry = {"expiresAt": "2023-11-14T23:13:20.000Z"}
-            assert document == {name: NEW[name] for name in ("accessToken", "refreshToken")} | expiry | kept
-            assert path.stat().st_mode & 0o777 == 0o600
-        assert not is_locked(path)
-    assert min(found["old-access"], found["new-access"]) >= 3
-    assert read(tmp_path / str(outcome["killed"]) / "token.json")["accessToken"] == "new-access"
-    for step in range(outcome["killed"] + 1):
-        # Whatever the kill left behind, the next write goes through and cleans up after it.
-        replace_file(str(tmp_path / str(step) / "token.json"), b"{}")
-        assert sorted(os.listdir(tmp_path / str(step))) == ["token.json", "token.json.lock"]
+            refreshed = {"accessToken": f"access-{MARK}-2", "refreshToken": f"refresh-{MARK}-2"}
+            assert read(path) == new | refreshed | {"expiresAt": "2023-11-14T23:13:21.000Z"}
+        assert sorted(set(os.listdir(folder)) - {"links"}) == ["token.json", "token.json.lock"]
+        is_recovered = document["accessToken"] == OLD["accessToken"] and step not in lost
+        assert told == [f"{path}: a new token that was left in its journal is used from now on"] * is_recovered
+    assert min(found[OLD["accessToken"]], found[NEW["accessToken"]]) >= 3
+    assert document == new
+    # What is killed before the new token's first write has it in memory only. That write is the first thing it does.
+    assert lost == ([] if kind == "left" else [0])
+    assert kind == "left" or killed_before[0] == "write"
 
 
 HOLDER = """

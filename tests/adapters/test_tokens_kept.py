@@ -27,14 +27,23 @@ T = TypeVar("T")
 
 
 def in_the_way(path: Path) -> Path:
-    """What stands here lets nothing be written beside the file, even by root."""
+    """What stands here lets nothing be written in the file's place, even by root."""
     return path.parent / f".{path.name}.stagewhisper-new"
 
 
+def journal(path: Path) -> Path:
+    return path.parent / f".{path.name}.stagewhisper-journal"
+
+
+@pytest.mark.parametrize("has_journal", [True, False])
 @in_virtual_time
-async def test_a_token_that_cannot_be_written_is_used_and_written_later(path: Path, service: SignIn) -> None:
+async def test_a_token_that_cannot_be_written_is_used_and_written_later(
+    path: Path, service: SignIn, has_journal: bool
+) -> None:
     write(path)
     in_the_way(path).mkdir()
+    if not has_journal:
+        journal(path).mkdir()
     told: list[str] = []
     source = token_file(path, service.post, told.append)
     before = path.read_bytes()
@@ -44,14 +53,19 @@ async def test_a_token_that_cannot_be_written_is_used_and_written_later(path: Pa
     assert {token.access_token for token in tokens} == {f"access-{MARK}-1"}
     assert path.read_bytes() == before
     assert not await source.flush()
-    assert told == [f"{path}: the new token is in memory only, it cannot be written yet: Is a directory"]
+    where = "its journal" if has_journal else "memory only"
+    lines = [f"{path}: the new token is in {where}, it cannot be written yet: Is a directory"]
+    if not has_journal:
+        lines.insert(0, f"{path}: has no journal, a crash would cost the new token: Is a directory")
+    assert told == lines
     in_the_way(path).rmdir()
     await trio.sleep(31)
     assert (await source.fresh()).access_token == f"access-{MARK}-1"
     assert read(path)["refreshToken"] == f"refresh-{MARK}-1"
-    assert told[1:] == [f"{path}: the new token is written now"]
+    assert told == [*lines, f"{path}: the new token is written now"]
     assert await source.flush()
     assert len(service.calls) == 1
+    assert journal(path).exists() is not has_journal
 
 
 @in_virtual_time
@@ -111,7 +125,7 @@ async def test_a_disk_that_hangs_is_not_waited_for_without_end(path: Path, servi
     source = token_file(path, service.post, told.append, in_thread=hang, write_timeout=4)
     assert (await source.fresh()).access_token == f"access-{MARK}-1"
     assert trio.current_time() == 5
-    problem = "the new token is in memory only, it cannot be written yet: the disk took longer than 4 seconds"
+    problem = "the new token is in its journal, it cannot be written yet: the disk took longer than 4 seconds"
     assert told == [f"{path}: {problem}"]
     assert not is_locked(path)
     works[0]()  # begins too late: the lock is another's by now, so nothing may be written any more
