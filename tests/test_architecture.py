@@ -30,6 +30,7 @@ DOORS = {
     "hypercorn": {"adapters/serve.py", "adapters/connection.py", "adapters/http1.py"},
     "h11": {"adapters/emulator/connection.py"},
     "platformdirs": {"adapters/configfile.py"},
+    "sqlite3": {"adapters/database.py"},
     "argparse": {"adapters/cli.py"},
     "signal": {"adapters/serve.py", "adapters/demo.py"},
     "time": {"adapters/ambient.py"},
