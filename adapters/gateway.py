@@ -13,8 +13,9 @@ from adapters.driver import Driver, Rotation
 from adapters.tokens import TokenError, TokenFile, TokenUnreadable, check_writable
 from adapters.upstream import Upstream
 from core.config import Config
-from core.credentials import is_expired, render_date
+from core.credentials import is_expired
 from core.http import Call
+from core.times import render_date
 
 _log = logging.getLogger("stagewhisper")
 

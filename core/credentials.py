@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -21,7 +20,7 @@ import msgspec
 from core.codewhisperer import DEFAULT_REGION
 from core.errors import StagewhisperError
 from core.http import Call
-from core.times import Epoch
+from core.times import Epoch, parse_date, render_date
 
 REFRESH_MARGIN = 300.0
 """How long before its expiry a token is refreshed, in seconds. Other clients of the service use 60 to 900."""
@@ -126,7 +125,7 @@ def parse_token_file(data: bytes) -> Token:
     return Token(
         access_token=access_token,
         refresh_token=_text(members, "refreshToken"),
-        expires_at=None if expires_at is None else parse_date("expiresAt", expires_at),
+        expires_at=None if expires_at is None else _parse_expires_at(expires_at),
         profile_arn=_matching_text(members, "profileArn", _PROFILE_ARN, "expected the ARN of a profile"),
         region=_matching_text(members, "region", _REGION, "expected an AWS region such as us-east-1"),
         auth_method=_parse_auth_method(members, is_registered=bool(registration or client_id_hash)),
@@ -230,52 +229,17 @@ def _matching_text(members: Mapping[str, msgspec.Raw], name: str, pattern: re.Pa
     return text
 
 
+def _parse_expires_at(text: str) -> Epoch:
+    if (date := parse_date(text)) is None:
+        raise CredentialsError("expiresAt", "expected a date such as 2026-01-02T03:04:05.678Z")
+    return date
+
+
 def _parse_auth_method(members: Mapping[str, msgspec.Raw], *, is_registered: bool) -> AuthMethod:
     text = _text(members, "authMethod") or ("IdC" if is_registered else "social")
     if (method := _AUTH_METHODS.get(text.lower())) is None:
         raise CredentialsError("authMethod", "expected social or IdC")
     return method
-
-
-# --- dates -----------------------------------------------------------------------------------------------------
-
-_ZERO = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999, beyond which the notation has no dates
-# `UTC` was botocore's way to write Z for some years, and such files are still about.
-_DATE = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?"
-    r"(?:[Zz]|UTC|([+-])([0-9]{2})(?::?([0-9]{2}))?)"
-)
-
-
-def parse_date(member: str, text: str) -> Epoch:
-    """An ISO 8601 date with its offset. Without one it could mean any zone, so it is refused.
-
-    Raises:
-        CredentialsError: it is none; names the member.
-    """
-    problem = CredentialsError(member, "expected a date such as 2026-01-02T03:04:05.678Z")
-    if (match := _DATE.fullmatch(text)) is None:
-        raise problem
-    *date, second, fraction, sign, hours, minutes = match.groups(default="0")
-    year, month, day, hour, minute = map(int, date)
-    if int(hours) > 23 or int(minutes) > 59:
-        raise problem
-    try:
-        moment = datetime(year, month, day, hour, minute, int(second), tzinfo=UTC)
-    except ValueError:
-        raise problem from None
-    offset = 3600 * int(hours) + 60 * int(minutes)
-    since = (moment - _ZERO) // timedelta(seconds=1) + (offset if sign == "-" else -offset)
-    # One division of whole numbers, so that a date is the float nearest to it. More digits would change nothing.
-    return Epoch((since * 10**9 + int(f"{fraction[:9]:0<9}")) / 10**9)
-
-
-def render_date(date: Epoch) -> str:
-    """ISO 8601 in UTC with milliseconds. What is beyond the notation becomes its nearest date."""
-    milliseconds = round(min(max(date.seconds * 1000, 0), _LAST_MILLISECOND))
-    moment = _ZERO + timedelta(milliseconds=milliseconds)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 # --- the refresh -----------------------------------------------------------------------------------------------
@@ -406,8 +370,5 @@ def _parse_expiry(members: Mapping[str, msgspec.Raw], now: Epoch) -> Epoch | Non
         return now + float(lifetime)
     if (text := _text_if_any(members, "expiresAt")) is None:
         return None
-    try:
-        date = parse_date("expiresAt", text)
-    except CredentialsError:
-        return None
-    return date if 0 < date - now <= _LONGEST_LIFETIME else None
+    date = parse_date(text)
+    return date if date is not None and 0 < date - now <= _LONGEST_LIFETIME else None

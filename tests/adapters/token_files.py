@@ -15,9 +15,8 @@ import trio
 from trio.testing import MockClock
 
 from adapters.tokens import Post, TokenFile
-from core.credentials import render_date
 from core.http import Call
-from core.times import Epoch
+from core.times import Epoch, render_date
 
 T = TypeVar("T")
 P = ParamSpec("P")
