@@ -21,6 +21,11 @@ def now() -> Now:
     return Now(Instant(trio.current_time()), epoch())
 
 
+def stopwatch() -> float:
+    """Seconds, to the microsecond, from an arbitrary start: for how long something took that did not wait."""
+    return time.perf_counter()
+
+
 def epoch() -> Epoch:
     """The date."""
     return Epoch(time.time())

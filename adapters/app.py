@@ -11,12 +11,13 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException
 
-from adapters import ambient
+from adapters import admin, ambient
+from adapters.accounts import Accounts
 from adapters.connection import Connection, Incoming, Lifespan, incoming
 from adapters.driver import Driver
-from adapters.logs import RequestLog
 from adapters.outbox import Outbox
-from core.access import check_access
+from adapters.telemetry import Following, Telemetry
+from core.access import check_access, check_admin
 from core.anthropic import STATUS_OF_ERROR, parse_request
 from core.catalogue import find_model, render_model, render_models
 from core.config import Config
@@ -25,36 +26,45 @@ from core.errors import ClientRequestError
 from core.phases import Asked
 from core.request import convert
 from core.sse import Error, ErrorDetail, encode_error, encode_events
+from core.summary import Outcome
 
 _log = logging.getLogger("stagewhisper")
 _REQUEST_ID = "stagewhisper.request_id"
 _EXCHANGE = "stagewhisper.exchange"
 _DETAIL = "stagewhisper.detail"
 _JSON = {"content-type": "application/json"}
+_OPEN = ("/health", "/ready")
+"""What anyone may ask: both say one word."""
+
+_CLOSING_SECONDS = 80.0
+"""How long the last writes may take: a token file's lock is waited for up to a minute."""
 
 
-def create_app(config: Config, driver: Driver) -> QuartTrio:
+def create_app(config: Config, *, driver: Driver, accounts: Accounts, telemetry: Telemetry) -> QuartTrio:
     """The gateway as an ASGI application."""
     app = QuartTrio("stagewhisper", static_folder=None)
     app.asgi_http_class = Connection
     app.asgi_lifespan_class = Lifespan
     # Quart's limits are set aside on purpose: the exchange has deadlines of its own, `Incoming` bounds the body.
     app.config.update(
-        RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None, PROVIDE_AUTOMATIC_OPTIONS=False
-    )
+        RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None, PROVIDE_AUTOMATIC_OPTIONS=False,
+        BACKGROUND_TASK_SHUTDOWN_TIMEOUT=_CLOSING_SECONDS,
+    )  # fmt: skip
     app.url_map.merge_slashes = False  # it redirects; here, what is not a route is a 404
     places = trio.CapacityLimiter(config.server.max_concurrent)
 
     @app.before_request
     async def admit() -> None:
+        if request.path in _OPEN:
+            return
         scope = _scope()
-        if request.path != "/health" or not config.server.api_keys:
-            check_access(
-                _headers(scope),
-                api_keys=config.server.api_keys,
-                client=_address(scope.get("client")),
-                server=_address(scope.get("server")),
-            )
+        headers = _headers(scope)
+        client, server = _address(scope.get("client")), _address(scope.get("server"))
+        if admin.is_guarded(request.path):
+            settings = config.server
+            check_admin(headers, admin_key=settings.admin_key, bind=settings.host, client=client, server=server)
+        else:
+            check_access(headers, api_keys=config.server.api_keys, client=client, server=server)
 
     @app.after_request
     async def name_and_log(response: Response) -> Response:
@@ -67,12 +77,11 @@ def create_app(config: Config, driver: Driver) -> QuartTrio:
 
     @app.post("/v1/messages")
     async def messages() -> Response:
-        began = ambient.now().instant
         asked = _ask(await _incoming().body(idle=config.policy.idle, total=config.policy.total), config)
-        log = RequestLog(request_id=asked.request_id, model=asked.conversion.model.name, began=began)
+        following = telemetry.follow(request_id=asked.request_id, model=asked.conversion.model.name)
         outbox = Outbox()
         _scope()[_EXCHANGE] = True
-        _incoming().nursery.start_soon(_exchange, driver, places, config, asked, outbox, log)
+        _incoming().nursery.start_soon(_exchange, driver, places, config, asked, outbox, following)
         whole = await outbox.first()
         if whole is not None:
             return Response(whole.body, whole.status, headers=dict(whole.headers))
@@ -103,6 +112,8 @@ def create_app(config: Config, driver: Driver) -> QuartTrio:
     async def health() -> Response:
         return _json({"status": "ok"})
 
+    admin.add_routes(app, accounts, telemetry)
+
     @app.errorhandler(ClientRequestError)
     async def refuse(error: ClientRequestError) -> Response:
         headers = dict(_JSON)
@@ -126,7 +137,12 @@ def create_app(config: Config, driver: Driver) -> QuartTrio:
 
 
 async def _exchange(
-    driver: Driver, places: trio.CapacityLimiter, config: Config, asked: Asked, outbox: Outbox, log: RequestLog
+    driver: Driver,
+    places: trio.CapacityLimiter,
+    config: Config,
+    asked: Asked,
+    outbox: Outbox,
+    following: Following,
 ) -> None:
     """Run one exchange in its place. Whatever becomes of it, the view is let go and one line is logged."""
     place = object()
@@ -135,19 +151,19 @@ async def _exchange(
             await places.acquire_on_behalf_of(place)
         if waiting.cancelled_caught:
             problem = f"{places.borrowed_tokens} requests are being answered already (server.maxConcurrent)"
-            log.outcome = "no place"
+            following.outcome = Outcome.NO_PLACE
             return _fail(outbox, "overloaded_error", problem, asked.request_id)
         try:
-            await driver.drive(asked, outbox, log.hear)
+            await driver.drive(asked, outbox, following)
         finally:
             places.release_on_behalf_of(place)
     except Exception as error:
         _log.exception("request %s: a bug of the gateway", asked.request_id, exc_info=error)
-        log.outcome = "a bug"
+        following.outcome = Outcome.BUG
         _fail(outbox, "api_error", "the gateway has a bug; its log says more", asked.request_id)
     finally:
         outbox.close()
-        log.write(ambient.now().instant)
+        following.end()
 
 
 def _ask(body: bytes, config: Config, *, counting: bool = False) -> Asked:

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import sys
 
+import trio
+
 from adapters.configfile import load_config
-from adapters.gateway import Gateway, check_token_files
+from adapters.gateway import Gateway, check_state, check_token_files, explain_state
 from adapters.http1 import speak_http1_alone
+from adapters.stores import StoreError
 from core.config import ConfigError
 
 
@@ -22,6 +25,11 @@ def _load() -> Gateway:
         sys.exit(str(error))
     if problems := check_token_files(config):
         sys.exit("\n".join(problems))
+    if not trio.lowlevel.in_trio_run():  # where it is imported by a server that runs already
+        try:
+            trio.run(check_state, config)  # later, the server would make a traceback of it
+        except StoreError as problem:
+            sys.exit(explain_state(problem))
     speak_http1_alone()
     return Gateway(config)
 

@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.set_defaults(run=_serve)
     _add_config(serve)
     _add_bind(serve, "listen there, instead of on the configuration's server.bind")
-    _add_log_level(serve)
+    _add_log(serve)
 
     check = commands.add_parser(
         "check",
@@ -58,6 +58,20 @@ def _parser() -> argparse.ArgumentParser:
     check.set_defaults(run=_check)
     _add_config(check)
 
+    accounts = commands.add_parser(
+        "accounts",
+        help="show the accounts' health, recover or disable one",
+        description="Show the accounts' health, or change that of one: through the gateway that runs, "
+        "else on the state that the last one left.",
+    )
+    accounts.set_defaults(run=_accounts)
+    _add_config(accounts)
+    accounts.add_argument("action", nargs="?", choices=("list", "recover", "disable", "enable"), default="list",
+                          help="list them (the default), use one again, take one out of use, put it back")  # fmt: skip
+    accounts.add_argument("id", nargs="?", metavar="ID", help="the account, as it is called in the list")
+    accounts.add_argument("--url", metavar="URL", help="the gateway's base URL (default: the configuration's bind)")
+    accounts.add_argument("--json", action="store_true", help="print JSON, as /admin/accounts gives it")
+
     demo = commands.add_parser(
         "demo",
         help="run the gateway on an embedded emulator",
@@ -65,21 +79,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
     _add_bind(demo, "listen there (default: 127.0.0.1:8990)", default="127.0.0.1:8990")
-    _add_log_level(demo, default="warning")
+    _add_log(demo, level="warning")
 
     emulate = commands.add_parser(
         "emulate",
         help="run an emulator of the service",
-        description="Run an emulator of the service, with one made-up account.",
+        description="Run an emulator of the service, with made-up accounts.",
     )
     emulate.set_defaults(run=_emulate)
     _add_bind(emulate, "listen there (default: 127.0.0.1:8991)", default="127.0.0.1:8991")
+    emulate.add_argument(
+        "--accounts", metavar="N", type=int, default=1,
+        help="play so many accounts: team-account1 and so on, in the configuration one provider `team` "
+        "(default: one, called emulated)",
+    )  # fmt: skip
     emulate.add_argument("--scenario", metavar="NAME", help="answer every request like that (see --scenarios)")
     emulate.add_argument("--scenario-file", metavar="FILE", type=Path, help="read the scenarios from a JSON file")
     emulate.add_argument("--scenarios", action="store_true", help="list the scenarios and end")
     emulate.add_argument(
         "--write-config", metavar="FOLDER", type=Path,
-        help="write a token file and a configuration for a gateway on this emulator into a folder",
+        help="write token files and a configuration for a gateway on this emulator into a folder",
     )  # fmt: skip
     return parser
 
@@ -93,9 +112,11 @@ def _add_bind(parser: argparse.ArgumentParser, text: str, default: str | None = 
     parser.add_argument("--bind", metavar="HOST:PORT", help=text, default=default)
 
 
-def _add_log_level(parser: argparse.ArgumentParser, default: str = "info") -> None:
+def _add_log(parser: argparse.ArgumentParser, level: str = "info") -> None:
     levels = ("info", "warning", "error")
-    parser.add_argument("--log-level", choices=levels, default=default, help=f"log from there on (default: {default})")
+    parser.add_argument("--log-level", choices=levels, default=level, help=f"log from there on (default: {level})")
+    forms = ("console", "json")
+    parser.add_argument("--log-format", choices=forms, default="console", help="for a person (the default), or JSON")
 
 
 # --- the commands ----------------------------------------------------------------------------------------------
@@ -103,18 +124,25 @@ def _add_log_level(parser: argparse.ArgumentParser, default: str = "info") -> No
 
 def _serve(options: argparse.Namespace) -> None:
     from adapters import logs
-    from adapters.gateway import Gateway
+    from adapters.gateway import Gateway, explain_state
     from adapters.serve import serve
+    from adapters.stores import StoreError
 
-    logs.configure(options.log_level)
+    logs.configure(options.log_level, options.log_format)
     config = _load(options.config, bind=options.bind)
     _check_token_files(config)
     listener, url = _listen(config.server.host, config.server.port)
 
     async def run() -> None:
-        await serve(Gateway(config), listener, announce=lambda: _say(f"listening on {url}"))
+        gateway = Gateway(config)
+        await gateway.open()
+        await serve(gateway, listener, announce=lambda: _say(f"listening on {url}"))
 
-    trio.run(run)
+    try:
+        trio.run(run)
+    except StoreError as problem:
+        listener.close()
+        raise Unusable(explain_state(problem)) from None
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -129,11 +157,27 @@ def _check(options: argparse.Namespace) -> None:
         _say(f"  {line}")
 
 
+def _accounts(options: argparse.Namespace) -> None:
+    from adapters.manage import Unmanageable, manage, render_json, render_table
+
+    action = None if options.action == "list" else options.action
+    if (action is None) != (options.id is None):
+        raise Unusable("list takes no account" if action is None else f"accounts {action} needs the account's ID")
+    config = _load(options.config)
+    try:
+        accounts, note = trio.run(partial(manage, config, action, options.id or "", url=options.url))
+    except Unmanageable as problem:
+        raise Unusable(str(problem)) from None
+    if note:
+        print(note, file=sys.stderr)
+    _say(render_json(accounts, single=action is not None) if options.json else render_table(accounts))
+
+
 def _demo(options: argparse.Namespace) -> None:
     from adapters import logs
     from adapters.demo import run_demo
 
-    logs.configure(options.log_level)
+    logs.configure(options.log_level, options.log_format)
     listener, _ = _listen_here(options.bind)
     trio.run(run_demo, listener, _say)
 
@@ -141,13 +185,25 @@ def _demo(options: argparse.Namespace) -> None:
 def _emulate(options: argparse.Namespace) -> None:
     from adapters import logs
     from adapters.demo import run_emulator, write_config
-    from adapters.emulator import ScenarioFile, ScenarioSource, UnknownScenario, always, check, describe
+    from adapters.emulator import (
+        MOST_ACCOUNTS,
+        ScenarioFile,
+        ScenarioSource,
+        UnknownScenario,
+        always,
+        check,
+        describe,
+        team_accounts,
+    )
 
     if options.scenarios:
         _say("\n".join(f"{name:24} {text}" for name, text in describe().items()))
         return
-    logs.configure("info")
+    logs.configure("info", "console")
     scenario: ScenarioSource | ScenarioFile | None = None
+    if not 1 <= options.accounts <= MOST_ACCOUNTS:
+        raise Unusable(f"--accounts: expected 1 to {MOST_ACCOUNTS}, got {options.accounts}")
+    accounts = team_accounts(options.accounts) if options.accounts > 1 else ()
     if options.scenario and options.scenario_file:
         raise Unusable("--scenario and --scenario-file exclude each other")
     try:
@@ -162,11 +218,12 @@ def _emulate(options: argparse.Namespace) -> None:
     listener, url = _listen_here(options.bind)
     if options.write_config:
         try:
-            _say(f"wrote {write_config(options.write_config, url)}")
+            _say(f"wrote {write_config(options.write_config, url, accounts)}")
         except OSError as error:
             listener.close()
             raise Unusable(f"{options.write_config} cannot be written: {error.strerror}") from None
-    trio.run(partial(run_emulator, listener, lambda: _say(f"emulating on {url}"), scenario=scenario))
+    announce = partial(_say, f"emulating on {url}")
+    trio.run(partial(run_emulator, listener, announce, scenario=scenario, accounts=accounts))
 
 
 # --- what they share -------------------------------------------------------------------------------------------

@@ -76,6 +76,11 @@ def find_config(environment: Mapping[str, str], *, user_folder: Path | None = No
     return found[0] if found else None
 
 
+def default_state_path() -> Path:
+    """The file in the platform's folder for this user's state, for a configuration that names none."""
+    return platformdirs.user_state_path("stagewhisper", appauthor=False) / "state.sqlite3"
+
+
 class _Unreadable(StagewhisperError):
     """The file gives no document. Its text says why, in one line."""
 

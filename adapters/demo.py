@@ -7,59 +7,78 @@ import logging
 import signal
 import socket
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
 
 from adapters import ambient
 from adapters.configfile import load_config
-from adapters.emulator import Emulator, ScenarioFile, ScenarioSource, default_account, render_token_file
+from adapters.emulator import (
+    EmulatedAccount,
+    Emulator,
+    ScenarioFile,
+    ScenarioSource,
+    default_account,
+    render_token_file,
+)
 from adapters.gateway import Gateway
 from adapters.serve import listen, serve, url_of
 
 _log = logging.getLogger("stagewhisper.emulator")
 
 
-def write_config(folder: Path, emulator_url: str) -> Path:
-    """Write a token file and a configuration for a gateway on an emulator; gives back the configuration's path.
+def write_config(folder: Path, emulator_url: str, accounts: Sequence[EmulatedAccount] = ()) -> Path:
+    """Write token files and a configuration for a gateway on an emulator; gives back the configuration's path.
+
+    Several accounts are one provider `team`. Without any, the emulator's default account is the provider `emulated`.
 
     Raises:
         OSError: the folder cannot be written.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    token_file = folder / "token.json"
-    token_file.write_text(render_token_file(default_account(), ambient.epoch().seconds))
-    token_file.chmod(0o600)
-    authentication = {"tokenFilePath": str(token_file.absolute()), "refreshUrl": f"{emulator_url}/refreshToken"}
-    provider = {"type": "codewhisperer", "endpoint": emulator_url, "authentication": authentication}
+    provider: dict[str, object] = {"type": "codewhisperer", "endpoint": emulator_url}
+    if accounts:
+        provider["accounts"] = [_write_token_file(folder / f"{each.id}.json", each, emulator_url) for each in accounts]
+    else:
+        provider["authentication"] = _write_token_file(folder / "token.json", default_account(), emulator_url)
     config_file = folder / "config.json"
-    config_file.write_text(json.dumps({"providers": {"emulated": provider}}, indent=2) + "\n")
+    state = {"kind": "file", "path": str((folder / "state.sqlite3").absolute())}
+    providers = {"team" if accounts else "emulated": provider}
+    config_file.write_text(json.dumps({"state": state, "providers": providers}, indent=2) + "\n")
     return config_file
 
 
+def _write_token_file(path: Path, account: EmulatedAccount, emulator_url: str) -> dict[str, str]:
+    """The entry of the configuration for an account whose token file was written."""
+    path.write_text(render_token_file(account, ambient.epoch().seconds))
+    path.chmod(0o600)
+    return {"tokenFilePath": str(path.absolute()), "refreshUrl": f"{emulator_url}/refreshToken"}
+
+
 async def run_emulator(
-    listener: socket.socket, announce: Callable[[], None], *, scenario: ScenarioSource | ScenarioFile | None
+    listener: socket.socket,
+    announce: Callable[[], None],
+    *,
+    scenario: ScenarioSource | ScenarioFile | None,
+    accounts: Sequence[EmulatedAccount] = (),
 ) -> None:
     """Run an emulator until a signal says to stop."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            await nursery.start(_emulator(scenario).serve, _listeners(listener))
+            await nursery.start(_emulator(scenario, accounts).serve, _listeners(listener))
             announce()
             await anext(aiter(signals))
             nursery.cancel_scope.cancel()
 
 
-def _emulator(scenario: ScenarioSource | ScenarioFile | None = None) -> Emulator:
-    if isinstance(scenario, ScenarioFile):
-        return _make_emulator(scenario.scenario, scenario.refresh_scenario)
-    return _make_emulator(scenario, None)
-
-
-def _make_emulator(scenario: ScenarioSource | None, refresh_scenario: ScenarioSource | None) -> Emulator:
+def _emulator(
+    scenario: ScenarioSource | ScenarioFile | None = None, accounts: Sequence[EmulatedAccount] = ()
+) -> Emulator:
     return Emulator(
-        scenario=scenario,
-        refresh_scenario=refresh_scenario,
+        accounts=accounts,
+        scenario=scenario.scenario if isinstance(scenario, ScenarioFile) else scenario,
+        refresh_scenario=scenario.refresh_scenario if isinstance(scenario, ScenarioFile) else None,
         log=_log.info,
         epoch=lambda: ambient.epoch().seconds,
     )

@@ -2,72 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol, TypeAlias, assert_never
 
 import trio
 
 from adapters import ambient
+from adapters.accounts import Accounts, TokenSource, Turns
 from adapters.outbox import Outbox
-from adapters.tokens import TokenError, TokenRefreshFailed
+from adapters.tokens import TokenError, TokenRefused, TokenUnreadable
 from adapters.upstream import Upstream
 from core import dialogue, sse
 from core.credentials import Token
-from core.exchange import advance, begin
+from core.exchange import Step, advance, begin
 from core.phases import Asked, Policy
-from core.selection import Provider, choose
+from core.selection import Provider
 
 
-class TokenSource(Protocol):
-    """Where an account's token comes from."""
+class Listener(Protocol):
+    """Who follows an exchange from outside."""
 
-    async def fresh(self, rejected: str | None = None) -> Token:
-        """A token that is not about to expire, and is not the rejected one."""
+    def hear(self, notice: dialogue.Notice) -> None:
+        """Take in what the exchange tells."""
 
-
-Listener: TypeAlias = Callable[[dialogue.Notice], None]
-
-
-class Rotation:
-    """The accounts and whose turn it is: the only thing that exchanges share."""
-
-    def __init__(self, providers: tuple[Provider, ...]) -> None:
-        self._providers = providers
-        self._cursor = 0
-
-    def choose(self, excluded: tuple[str, ...]) -> Provider | None:
-        """The account whose turn it is."""
-        provider, self._cursor = choose(self._providers, self._cursor, excluded)
-        return provider
+    def processed(self, seconds: float) -> None:
+        """Take note of how long the core was at a piece of an answer."""
 
 
 class Driver:
     """Runs exchanges against the service. `tokens` is by the providers' ids."""
 
     def __init__(
-        self, *, rotation: Rotation, tokens: Mapping[str, TokenSource], upstream: Upstream, policy: Policy
+        self, *, accounts: Accounts, tokens: Mapping[str, TokenSource], upstream: Upstream, policy: Policy
     ) -> None:
-        self._rotation = rotation
+        self._accounts = accounts
         self._tokens = tokens
         self._upstream = upstream
         self._policy = policy
 
-    async def drive(self, asked: Asked, outbox: Outbox, listen: Listener) -> None:
+    async def drive(self, asked: Asked, outbox: Outbox, listener: Listener) -> None:
         """Run one exchange to its end. The client's side is left answered or ended, unless this raises."""
-        async with trio.open_nursery() as nursery:
-            await self._loop(asked, outbox, listen, nursery)
-            nursery.cancel_scope.cancel()
+        turns = self._accounts.turns()
+        try:
+            async with trio.open_nursery() as nursery:
+                await self._loop(asked, outbox, listener, turns, nursery)
+                nursery.cancel_scope.cancel()
+        finally:
+            turns.close()
 
-    async def _loop(self, asked: Asked, outbox: Outbox, listen: Listener, nursery: trio.Nursery) -> None:
+    async def _loop(
+        self, asked: Asked, outbox: Outbox, listener: Listener, turns: Turns, nursery: trio.Nursery
+    ) -> None:
         step = begin(asked, policy=self._policy, now=ambient.now())
         errand = _Errand()
         while True:
             for notice in step.notices:
                 if isinstance(notice, dialogue.Deliver):
+                    await turns.settle()
                     outbox.send(sse.encode_events(notice.events))
                 else:
-                    listen(notice)
+                    turns.hear(notice)
+                    listener.hear(notice)
+            await turns.settle()
             match step.want:
                 case dialogue.WholeAnswer() as whole:
                     return outbox.answer(whole)
@@ -78,17 +75,16 @@ class Driver:
                 case want:
                     errand.stop()
                     errand = _Errand()
-                    nursery.start_soon(self._run, want, errand)
+                    nursery.start_soon(self._run, want, errand, turns)
             happening = await errand.next(step.want.wake_at.seconds)
-            step = advance(step.exchange, happening, now=ambient.now())
+            step = _advance(step, happening, listener)
 
-    async def _run(self, want: _Errands, errand: _Errand) -> None:
+    async def _run(self, want: _Errands, errand: _Errand, turns: Turns) -> None:
         """Do one want, saying what happens; whatever happens after it was stopped is said to nobody."""
         with errand.scope:
             match want:
                 case dialogue.WantProvider(excluded=excluded):
-                    provider = self._rotation.choose(excluded)
-                    await errand.tell(dialogue.ProviderChosen(provider) if provider else dialogue.NoProvider())
+                    await errand.tell(turns.choose(excluded))
                 case dialogue.WantFreshToken(provider=provider, rejected=rejected):
                     await errand.tell(await self._token(provider, rejected))
                 case dialogue.WantCall(call=call):
@@ -101,11 +97,23 @@ class Driver:
     async def _token(self, provider: Provider, rejected: Token | None) -> dialogue.Happening:
         try:
             token = await self._tokens[provider.id].fresh(rejected.access_token if rejected else None)
-        except TokenRefreshFailed as error:
-            return dialogue.TokenUnavailable(str(error))
+        except TokenRefused as error:
+            return dialogue.TokenRefused(str(error), error.fingerprint)
+        except TokenUnreadable as error:
+            return dialogue.TokenUnreadable(str(error))
         except TokenError as error:
-            return dialogue.TokenRefused(str(error))
+            return dialogue.TokenUnavailable(str(error))
         return dialogue.TokenReady(token)
+
+
+def _advance(step: Step, happening: dialogue.Happening, listener: Listener) -> Step:
+    """The next step; what the core does with an answer's bytes is timed."""
+    if not isinstance(happening, dialogue.DataArrived | dialogue.BodyEnded):
+        return advance(step.exchange, happening, now=ambient.now())
+    began = ambient.stopwatch()
+    next_step = advance(step.exchange, happening, now=ambient.now())
+    listener.processed(ambient.stopwatch() - began)
+    return next_step
 
 
 _Errands: TypeAlias = dialogue.WantProvider | dialogue.WantFreshToken | dialogue.WantCall | dialogue.WantPause

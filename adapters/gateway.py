@@ -8,40 +8,77 @@ import trio
 from quart_trio import QuartTrio
 
 from adapters import ambient
+from adapters.accounts import Accounts
 from adapters.app import create_app
-from adapters.driver import Driver, Rotation
+from adapters.configfile import default_state_path
+from adapters.driver import Driver
+from adapters.keeping import Keeper
+from adapters.stores import MemoryStore, SqliteStore, Store, StoreError
+from adapters.telemetry import Telemetry
 from adapters.tokens import TokenError, TokenFile, TokenUnreadable, check_writable
 from adapters.upstream import Upstream
 from core.config import Config
 from core.credentials import is_expired
 from core.http import Call
+from core.selection import Provider
 from core.times import render_date
 
 _log = logging.getLogger("stagewhisper")
 
 
 class Gateway:
-    """A gateway that is ready to be served."""
+    """A gateway that is ready to be served. Its state is read when it is opened, or by the application's start."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self._upstream = Upstream(connect_timeout=config.connect_timeout)
-        self._tokens = {
-            provider.id: TokenFile(
-                provider.token_file,
-                refresh_url=provider.refresh_url,
-                post=self._refresh,
-                epoch=ambient.epoch,
-                user_agent=ambient.USER_AGENT,
-                log=_log.warning,
-            )
-            for provider in config.providers
-        }
-        driver = Driver(
-            rotation=Rotation(config.providers), tokens=self._tokens, upstream=self._upstream, policy=config.policy
+        self._tokens = {provider.id: self._token_file(provider) for provider in config.providers}
+        self._keeper = Keeper(make_store(config), log=_log.warning)
+        self._background = trio.CancelScope()
+        self._accounts = Accounts(
+            config.providers, policy=config.health, keeper=self._keeper, tokens=self._tokens, epoch=ambient.epoch
         )
-        self.app: QuartTrio = create_app(config, driver)
+        account_ids = [provider.id for provider in config.providers]
+        self._telemetry = Telemetry(account_ids=account_ids, accounts=self._accounts, keeper=self._keeper)
+        driver = Driver(accounts=self._accounts, tokens=self._tokens, upstream=self._upstream, policy=config.policy)
+        self.app: QuartTrio = create_app(config, driver=driver, accounts=self._accounts, telemetry=self._telemetry)
+        self.app.before_serving(self._start)
         self.app.after_serving(self._close)
+
+    def _token_file(self, provider: Provider) -> TokenFile:
+        return TokenFile(
+            provider.token_file,
+            refresh_url=provider.refresh_url,
+            post=self._refresh,
+            epoch=ambient.epoch,
+            user_agent=ambient.USER_AGENT,
+            log=_log.warning,
+            heard=lambda outcome: self._telemetry.metrics.refreshed(provider.id, outcome),
+        )
+
+    async def open(self) -> None:
+        """Read the state.
+
+        Raises:
+            StoreError: it cannot be kept where the configuration says.
+        """
+        await self._keeper.open()
+
+    async def _start(self) -> None:
+        await self.open()
+        self.app.nursery.start_soon(self._run)
+
+    async def _run(self) -> None:
+        """What goes on beside the requests. A bug in it costs the writing, never the server."""
+        with self._background:
+            while True:
+                try:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(self._keeper.run)
+                        nursery.start_soon(self._accounts.watch)
+                except Exception as error:
+                    _log.error("a bug of the gateway in what runs beside the requests", exc_info=error)
+                await trio.sleep(1.0)
 
     async def _refresh(self, call: Call) -> tuple[int, bytes]:
         status, body = await self._upstream.fetch(call)
@@ -52,12 +89,38 @@ class Gateway:
         async with trio.open_nursery() as nursery:  # each may wait for its lock, up to a minute
             for token_file in self._tokens.values():
                 nursery.start_soon(_flush, token_file)
+        self._background.cancel()
+        await self._keeper.close()
         await self._upstream.aclose()
+
+
+def make_store(config: Config) -> Store:
+    """Where the state is kept."""
+    if config.state.kind == "memory":
+        return MemoryStore()
+    return SqliteStore(config.state.path or str(default_state_path()), epoch=ambient.epoch)
+
+
+async def check_state(config: Config) -> None:
+    """See that the state can be kept where the configuration says, before anything is begun.
+
+    Raises:
+        StoreError: it cannot.
+    """
+    store = make_store(config)
+    for line in await store.open():
+        _log.warning("%s", line)
+    await store.close()
+
+
+def explain_state(error: StoreError) -> str:
+    """What its user can do about it, beside what is wrong."""
+    return f"{error} (state.path names another file; state.kind memory keeps none)"
 
 
 async def _flush(token_file: TokenFile) -> None:
     if not await token_file.flush():
-        _log.error("%s: the new token could not be written and is lost with this process", token_file.path)
+        _log.error("%s: the new token could not be written into its file", token_file.path)
 
 
 def check_token_files(config: Config) -> list[str]:

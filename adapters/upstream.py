@@ -18,8 +18,8 @@ from core.dialogue import BodyEnded, CallFailed, DataArrived, Happening, HeadArr
 from core.errors import StagewhisperError
 from core.http import Call, Head
 
-_MAX_ANSWER_TO_REFRESH = 1024 * 1024
-"""Bytes of an answer to a refresh that are read; real ones are under 10 KiB."""
+_MAX_FETCHED = 1024 * 1024
+"""Bytes of a small answer that are read; those to a refresh are under 10 KiB."""
 
 
 _CLOSING_SECONDS = 1.0
@@ -43,9 +43,13 @@ class _Origin:
 
 
 class Upstream:
-    """HTTP calls to the service's addresses. `connect_timeout` is in seconds."""
+    """HTTP calls to the service's addresses. `connect_timeout` is in seconds.
 
-    def __init__(self, *, connect_timeout: float) -> None:
+    `proxies`: whether the environment's proxy variables are honoured.
+    """
+
+    def __init__(self, *, connect_timeout: float, proxies: bool = True) -> None:
+        self._proxies = proxies
         self._origins: dict[str, _Origin] = {}
         self._tls: ssl.SSLContext | None = None
         # Waiting for bytes is bounded by the exchange, which knows what it waits for.
@@ -73,6 +77,7 @@ class Upstream:
             timeout=self._timeout,
             limits=httpx.Limits(max_connections=None),
             follow_redirects=False,
+            trust_env=self._proxies,
         )
 
     async def call(self, call: Call, tell: Callable[[Happening], Awaitable[None]]) -> None:
@@ -93,7 +98,7 @@ class Upstream:
         else:
             await tell(BodyEnded())
 
-    async def fetch(self, call: Call) -> tuple[int, bytes]:
+    async def fetch(self, call: Call, *, max_bytes: int = _MAX_FETCHED) -> tuple[int, bytes]:
         """Make a call whose answer is small, and give its status and body.
 
         Raises:
@@ -104,8 +109,8 @@ class Upstream:
             async with self._answer(call) as (response, body):
                 async for data in body:
                     whole += data
-                    if len(whole) > _MAX_ANSWER_TO_REFRESH:
-                        raise Unreachable(f"{_origin(call)} answered with more than {_MAX_ANSWER_TO_REFRESH} bytes")
+                    if len(whole) > max_bytes:
+                        raise Unreachable(f"{_origin(call)} answered with more than {max_bytes} bytes")
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError) as error:
             raise Unreachable(_explain(call, error)) from None
         return response.status_code, bytes(whole)

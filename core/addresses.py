@@ -70,6 +70,28 @@ def split_url(text: str) -> tuple[str, str]:
     return f"{scheme}://{match[2]}" + (f":{match[3]}" if match[3] else ""), match[4] or ""
 
 
+def local_url(host: str, port: int) -> str | None:
+    """The base URL at which a program on this machine reaches a server that listens there; None for port 0.
+
+    Takes what `split_bind` gives. A server on every address is reached at the loopback one, so that both ends of
+    the connection are this machine's.
+    """
+    if port == 0:
+        return None
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return f"http://{host}:{port}"
+    reached = _EVERY_ADDRESS.get(address, address)
+    return f"http://[{reached}]:{port}" if reached.version == 6 else f"http://{reached}:{port}"
+
+
+_EVERY_ADDRESS = {
+    ipaddress.ip_address("0.0.0.0"): ipaddress.ip_address("127.0.0.1"),
+    ipaddress.ip_address("::"): ipaddress.ip_address("::1"),
+}
+
+
 def _bare_host(text: str) -> str | None:
     """A host without its brackets, or None where it is none. Zones (`fe80::1%eth0`) are not taken."""
     if text.startswith("["):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -24,33 +24,45 @@ from core.document import (
     expected,
     kind,
     only,
+    optional,
     seconds,
     show,
     text,
     whole_number,
 )
 from core.errors import ShellError, StagewhisperError
+from core.health import HealthPolicy
 from core.phases import Policy
-from core.providers import read_providers
+from core.providers import plain_path, read_path, read_providers
 from core.selection import Provider
 
-__all__ = ["Config", "ConfigError", "Problem", "Server", "is_loopback", "parse_bind", "parse_config"]
+__all__ = ["Config", "ConfigError", "Problem", "Server", "State", "is_loopback", "parse_bind", "parse_config"]
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Where the gateway listens, to whom it answers, and how much at once. `drain` is in seconds.
 
     Without `api_keys` it answers everyone who reaches it, which `parse_config` accepts on a loopback host alone.
+    `admin_key` is none of them; without one, `access.check_admin` says who may look and act.
     """
 
     host: str = "127.0.0.1"
     port: int = 8990
     api_keys: tuple[str, ...] = ()
+    admin_key: str | None = None
     max_concurrent: int = 256
     drain: float = 30.0
 
     def __repr__(self) -> str:
-        return f"Server({self.host!r}, {self.port}, with {len(self.api_keys)} keys)"
+        admin = "" if self.admin_key is None else " and an admin key"
+        return f"Server({self.host!r}, {self.port}, with {len(self.api_keys)} keys{admin})"
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """Where health, turns and figures are kept. `path` None is the platform's place; in memory there is none."""
+
+    kind: Literal["file", "memory"] = "file"
+    path: str | None = None
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +71,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     server: Server
     policy: Policy
     connect_timeout: float
+    state: State
+    health: HealthPolicy
     catalogue: Catalogue
     providers: tuple[Provider, ...]
 
@@ -86,6 +100,7 @@ def parse_bind(address: str, *, place: str = "--bind") -> tuple[str, int]:
 
 
 _DAY = 86_400_000  # in milliseconds: patience beyond a day is a slip
+_MONTH = 31 * _DAY  # no limit of the service lasts longer than to the first of the next month
 
 
 def parse_config(
@@ -112,9 +127,12 @@ def parse_config(
     timeouts = root.section("timeouts")
     connect_timeout = timeouts.get("connectMs", seconds(1, _DAY), 10.0)
     policy = _read_policy(root, timeouts, root.section("pings"))
-    _read_what_is_to_come(root.section("state"), root.section("recording"), root.section("health"))
+    state = _read_state(root.section("state"), home)
+    _read_what_is_to_come(root.section("recording"))
+    health = _read_health(root.section("health"))
     catalogue = _read_catalogue(root.section("models"), shipped_models)
     providers = read_providers(root, home)
+    _keep_apart(state, providers, problems)
     root.close()
     if problems:
         raise ConfigError(problems)
@@ -122,6 +140,8 @@ def parse_config(
         server=server,
         policy=policy,
         connect_timeout=connect_timeout,
+        state=state,
+        health=health,
         catalogue=catalogue,
         providers=providers,
     )
@@ -149,18 +169,50 @@ def _unavailable(feature: str, accepted: str) -> str:
     return f"{feature} is not available in this version; the only value is {accepted}"
 
 
-def _read_what_is_to_come(state: Section, recording: Section, health: Section) -> None:
+def _read_what_is_to_come(recording: Section) -> None:
     """Takes what asks for nothing, so that one document serves this version and later ones, and refuses the rest."""
-    state.get("kind", choice("file", "memory"), "file")
-    state.get("path", only(None, "nothing is kept yet in this version; the only value is null"), None)
-    state.close()
     recording.get("directory", only(None, _unavailable("recording", "null")), None)
     recording.get("maxFiles", whole_number(1, 10**9), 1000)
     recording.get("maxBytes", whole_number(1, 10**15), 10**9)
     recording.close()
-    for key, default in (("rateLimitCooldownMs", 3_600_000), ("backoffBaseMs", 60_000), ("backoffCapMs", 3_600_000)):
-        health.get(key, only(default, _unavailable("another figure", str(default))), None)
+
+
+# --- the accounts' health, and where it is kept ----------------------------------------------------------------
+
+
+def _read_state(state: Section, home: str) -> State:
+    word = state.get("kind", choice("file", "memory"), "file")
+    path = state.get("path", optional(read_path(home)), None)
+    if word == "memory" and path is not None:
+        state.refuse("path", f'expected none with kind "memory", which keeps nothing in a file; got {show(path)}')
+    state.close()
+    return State(kind="memory" if word == "memory" else "file", path=path)
+
+
+def _keep_apart(state: State, providers: Sequence[Provider], problems: list[Problem]) -> None:
+    """Refuses a token file as the state's file: taken for a damaged one, it would be moved out of the way."""
+    if state.path is not None:
+        file = plain_path(state.path)
+        problems.extend(
+            Problem("state.path", f"expected a file of its own, got the token file of {show(provider.id)}")
+            for provider in providers
+            if provider.token_file and plain_path(provider.token_file) == file
+        )
+
+
+def _read_health(health: Section) -> HealthPolicy:
+    default = HealthPolicy()
+    before = len(health.problems)
+    policy = HealthPolicy(
+        rate_limit_cooldown=health.get("rateLimitCooldownMs", seconds(1000, _MONTH), default.rate_limit_cooldown),
+        backoff_base=health.get("backoffBaseMs", seconds(1000, _MONTH), default.backoff_base),
+        backoff_cap=health.get("backoffCapMs", seconds(1000, _MONTH), default.backoff_cap),
+    )
+    if policy.backoff_cap < policy.backoff_base and len(health.problems) == before:
+        base, cap = (f"{duration * 1000:.15g}" for duration in (policy.backoff_base, policy.backoff_cap))
+        health.refuse("backoffCapMs", f"expected at least backoffBaseMs, which is {base}, got {cap}")
     health.close()
+    return policy
 
 
 # --- the server ------------------------------------------------------------------------------------------------
@@ -184,11 +236,20 @@ def _read_server(server: Section, environment: Mapping[str, str], bind: str | No
             server.problems.append(Problem(f"{server.path}.apiKeys[{index}]", str(wrong)))
     if not is_loopback(host) and not api_keys and len(server.problems) == before:
         server.refuse("apiKeys", f"expected a key, because {show(host)} is not a loopback address; got none")
-    server.get("adminKey", only(None, _unavailable("the admin interface", "null")), None)
+    admin_key = server.get("adminKey", optional(lambda item: _read_key(item, environment)), None)
+    if admin_key is not None and admin_key in api_keys:
+        server.refuse("adminKey", "expected a key that no client has, got one of apiKeys")
     max_concurrent = server.get("maxConcurrent", whole_number(1, 100_000), default.max_concurrent)
     drain = server.get("drainMs", seconds(0, _DAY), default.drain)
     server.close()
-    return Server(host=host, port=port, api_keys=tuple(api_keys), max_concurrent=max_concurrent, drain=drain)
+    return Server(
+        host=host,
+        port=port,
+        api_keys=tuple(api_keys),
+        admin_key=admin_key,
+        max_concurrent=max_concurrent,
+        drain=drain,
+    )
 
 
 def _read_bind(value: object) -> tuple[str, int]:
@@ -198,7 +259,7 @@ def _read_bind(value: object) -> tuple[str, int]:
 
 
 def _read_key(item: object, environment: Mapping[str, str]) -> str:
-    """A client's key, given as it is or as the name of an environment variable. Its problems show no value."""
+    """A key, given as it is or as the name of an environment variable. Its problems show no value."""
     if isinstance(item, str):
         key, got = item, "another text"
     elif isinstance(item, dict):

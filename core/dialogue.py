@@ -13,8 +13,9 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from core.credentials import Token
-from core.failures import Failure, Refusal
+from core.failures import Failure
 from core.http import Call, Head
+from core.refusals import Absence, Refusal
 from core.response import BufferedResponse
 from core.selection import Provider
 from core.sse import StreamEvent
@@ -30,7 +31,9 @@ class ProviderChosen(msgspec.Struct, frozen=True):
 
 
 class NoProvider(msgspec.Struct, frozen=True):
-    """No account that is not excluded can be used."""
+    """No account that is not excluded can be used; why is said of all of which that is true for everyone."""
+
+    absences: tuple[Absence, ...] = ()
 
 
 class TokenReady(msgspec.Struct, frozen=True):
@@ -40,7 +43,14 @@ class TokenReady(msgspec.Struct, frozen=True):
 
 
 class TokenRefused(msgspec.Struct, frozen=True):
-    """The account has no token and will get none without a person."""
+    """The account has no token and will get none without a person. `fingerprint` is that of its last one."""
+
+    problem: str
+    fingerprint: str
+
+
+class TokenUnreadable(msgspec.Struct, frozen=True):
+    """The account's token file cannot be read."""
 
     problem: str
 
@@ -83,6 +93,7 @@ Happening: TypeAlias = (
     | NoProvider
     | TokenReady
     | TokenRefused
+    | TokenUnreadable
     | TokenUnavailable
     | HeadArrived
     | DataArrived
@@ -164,10 +175,17 @@ class Deliver(msgspec.Struct, frozen=True):
 
 
 class AttemptFailed(msgspec.Struct, frozen=True):
-    """An account was tried in vain."""
+    """An account was tried in vain. `fingerprint` is that of its token where that was the reason."""
 
     provider_id: str
     failure: Failure
+    fingerprint: str | None = None
+
+
+class AnswerBegan(msgspec.Struct, frozen=True):
+    """The service began to answer with an event stream."""
+
+    provider_id: str
 
 
 class TokenRejected(msgspec.Struct, frozen=True):
@@ -188,4 +206,4 @@ class Refused(msgspec.Struct, frozen=True):
     refusal: Refusal
 
 
-Notice: TypeAlias = Deliver | AttemptFailed | TokenRejected | Succeeded | Refused
+Notice: TypeAlias = Deliver | AnswerBegan | AttemptFailed | TokenRejected | Succeeded | Refused

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import msgspec
 
-from core import eventstream, sse
+from core import intake, sse
 from core.anthropic import STATUS_OF_ERROR
-from core.codewhisperer import EVENT_STREAM, generate_call, service_endpoint
-from core.credentials import Token, region_of_profile
+from core.codewhisperer import generate_call, service_endpoint
+from core.credentials import Token, fingerprint, region_of_profile
 from core.dialogue import (
+    AnswerBegan,
     AttemptFailed,
     BodyEnded,
     CallFailed,
@@ -32,6 +33,7 @@ from core.dialogue import (
     TokenRefused,
     TokenRejected,
     TokenUnavailable,
+    TokenUnreadable,
     Want,
     WantCall,
     WantData,
@@ -43,8 +45,7 @@ from core.dialogue import (
     Woken,
 )
 from core.errors import ShellError
-from core.events import OtherEvent, ServiceError, Undecodable, parse_error, parse_event
-from core.failures import ROWS, Failure, Kind, classify, classify_fault, parse_retry_after, refuse
+from core.failures import ROWS, Failure, Kind
 from core.http import Head
 from core.phases import (
     Asked,
@@ -59,15 +60,10 @@ from core.phases import (
     ReadingRefusal,
     Streaming,
 )
-from core.response import BufferedResponse, ContentEvent, Reading, fold
+from core.refusals import Absence, refuse
+from core.response import BufferedResponse, Reading
 from core.selection import Provider
 from core.times import Instant, Now
-
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""How much of one answer is buffered: ten times the largest that the largest model can write."""
-
-MAX_ERROR_BYTES = 64 * 1024
-"""How much of an error's body is read; the service's own are under 1 KiB, a proxy's page is not needed whole."""
 
 BACKOFF_BASE = 1.0
 BACKOFF_CAP = 20.0
@@ -111,16 +107,20 @@ def _advance(exchange: Exchange, happening: Happening, now: Now) -> Step:
             return _wake(exchange, now)
         case ProviderChosen(provider), Choosing():
             return _authorize(exchange, provider, None, ())
-        case NoProvider(), Choosing():
-            return _give_up(exchange, (), None)
+        case NoProvider(absences), Choosing():
+            return _give_up(exchange, (), None, absences)
         case TokenReady(token), Authorizing(provider=provider):
             return _call(exchange, provider, token, now)
-        case TokenRefused(problem), Authorizing(provider=provider):
+        case TokenRefused(problem, refused), Authorizing(provider=provider):
             failure = Failure(kind=Kind.AUTHENTICATION, message=problem)
-            return _next_account(exchange, provider, failure)
+            return _next_account(exchange, AttemptFailed(provider.id, failure, refused))
+        case TokenUnreadable(problem), Authorizing(provider=provider):
+            failure = Failure(kind=Kind.TOKEN_FILE, message=problem)
+            return _next_account(exchange, AttemptFailed(provider.id, failure))
         case TokenUnavailable(problem), Authorizing(provider=provider):
             # The refresh has had its own retries; what it says of the service's health is a server's error.
-            return _next_account(exchange, provider, Failure(kind=Kind.SERVER, message=problem))
+            failure = Failure(kind=Kind.SERVER, message=problem)
+            return _next_account(exchange, AttemptFailed(provider.id, failure))
         case HeadArrived(head), Calling():
             return _read_head(exchange, phase, head, now)
         case DataArrived(data), Streaming():
@@ -179,9 +179,12 @@ def _end_in_time(exchange: Exchange, now: Now) -> Step:
     failure = Failure(kind=Kind.TIMEOUT, message=silence)
     notices: tuple[Notice, ...] = ()
     if isinstance(phase, ReadingRefusal):
-        failure = _failure_of_refusal(exchange, phase, now)
+        refused = intake.judge_refusal(phase, request_size=exchange.request_size, now=now.epoch)
+        # A token is refreshed before its refusal is held against its account, and there is no time for that.
+        if refused.kind is not Kind.AUTHENTICATION or exchange.refreshed:
+            failure = refused
     if isinstance(phase, Calling | Streaming | ReadingRefusal):
-        notices = (AttemptFailed(phase.provider.id, failure),)
+        notices = (_attempt_failed(phase.provider, phase.token, failure),)
     return _give_up(exchange, notices, failure)
 
 
@@ -242,48 +245,27 @@ def _call(exchange: Exchange, provider: Provider, token: Token, now: Now, notice
 
 def _read_head(exchange: Exchange, calling: Calling, head: Head, now: Now) -> Step:
     deadline = now.instant + exchange.policy.idle
-    content_type = head.headers.get("content-type", "")
-    phase: Phase
-    if head.status == 200 and content_type.partition(";")[0].strip().lower() == EVENT_STREAM:
-        phase = Streaming(provider=calling.provider, token=calling.token, deadline=deadline)
-    else:
-        phase = ReadingRefusal(provider=calling.provider, token=calling.token, deadline=deadline, head=head)
-    return _want_data(exchange, phase)
+    if intake.is_event_stream(head):
+        streaming = Streaming(provider=calling.provider, token=calling.token, deadline=deadline)
+        return _want_data(exchange, streaming, (AnswerBegan(calling.provider.id),))
+    refusal = ReadingRefusal(provider=calling.provider, token=calling.token, deadline=deadline, head=head)
+    return _want_data(exchange, refusal)
 
 
-def _want_data(exchange: Exchange, phase: Phase) -> Step:
+def _want_data(exchange: Exchange, phase: Phase, notices: tuple[Notice, ...] = ()) -> Step:
     exchange = msgspec.structs.replace(exchange, phase=phase)
-    return Step(exchange, (), WantData(wake_at=_wake_at(exchange)))
+    return Step(exchange, notices, WantData(wake_at=_wake_at(exchange)))
 
 
 def _read_stream(exchange: Exchange, phase: Streaming, data: bytes, now: Now) -> Step:
-    size = phase.size + len(data)
-    if size > MAX_ANSWER_BYTES:
-        failure = Failure(kind=Kind.ANSWER, message=f"the service's answer is larger than {MAX_ANSWER_BYTES} bytes")
-        return _fail(exchange, phase.provider, phase.token, failure, now)
-    fed = eventstream.feed(phase.pending, data)
-    events: list[ContentEvent] = []
-    for message in fed.messages:
-        event = parse_event(message)
-        if isinstance(event, ServiceError | Undecodable):
-            # An error inside a 200 counts as what it is.
-            failure = classify(event, body_size=exchange.request_size, secrets=_secrets(phase.token))
-            return _fail(exchange, phase.provider, phase.token, failure, now)
-        if not isinstance(event, OtherEvent):
-            events.append(event)
-    if fed.fault is not None:
-        return _fail(exchange, phase.provider, phase.token, classify_fault(fed.fault), now)
-    phase = msgspec.structs.replace(
-        phase, size=size, pending=fed.pending, log=phase.log.extend(events), deadline=now.instant + exchange.policy.idle
-    )
-    return _want_data(exchange, phase)
+    read = intake.read_stream(phase, data, request_size=exchange.request_size)
+    if isinstance(read, Failure):
+        return _fail(exchange, phase.provider, phase.token, read, now)
+    return _want_data(exchange, msgspec.structs.replace(read, deadline=now.instant + exchange.policy.idle))
 
 
 def _end_stream(exchange: Exchange, phase: Streaming, now: Now) -> Step:
-    fault = eventstream.finish(phase.pending)
-    if fault is not None:
-        return _fail(exchange, phase.provider, phase.token, classify_fault(fault), now)
-    response = fold(phase.log.events(), reading=_reading(exchange), provider=phase.provider.id)
+    response = intake.end_stream(phase, _reading(exchange))
     if isinstance(response, Failure):
         return _fail(exchange, phase.provider, phase.token, response, now)
     return _succeed(exchange, response)
@@ -304,35 +286,16 @@ def _reading(exchange: Exchange) -> Reading:
 
 
 def _read_refusal(exchange: Exchange, phase: ReadingRefusal, data: bytes, now: Now) -> Step:
-    phase = msgspec.structs.replace(phase, body=phase.body + data, deadline=now.instant + exchange.policy.idle)
-    if len(phase.body) >= MAX_ERROR_BYTES:
+    phase = intake.read_refusal(phase, data)
+    if intake.is_enough(phase):
         return _judge_refusal(exchange, phase, now)
-    return _want_data(exchange, phase)
+    return _want_data(exchange, msgspec.structs.replace(phase, deadline=now.instant + exchange.policy.idle))
 
 
 def _judge_refusal(exchange: Exchange, phase: ReadingRefusal, now: Now) -> Step:
     """What follows a refused call."""
-    return _fail(exchange, phase.provider, phase.token, _failure_of_refusal(exchange, phase, now), now)
-
-
-def _failure_of_refusal(exchange: Exchange, phase: ReadingRefusal, now: Now) -> Failure:
-    """What a refused call means, by as much of its body as came."""
-    head = phase.head
-    error = parse_error(head.status, head.headers, phase.body)
-    if not error.name and not error.message:
-        kind = head.headers.get("content-type", "nothing")[:60]
-        error = msgspec.structs.replace(error, message=f"no event stream and no error of the service's, but {kind}")
-    return classify(
-        error,
-        retry_after=parse_retry_after(head.headers.get("retry-after"), now.epoch),
-        body_size=exchange.request_size,
-        secrets=_secrets(phase.token),
-    )
-
-
-def _secrets(token: Token) -> tuple[str, ...]:
-    """What the service may quote back to us, and must go no further."""
-    return tuple(secret for secret in (token.access_token, token.refresh_token) if secret)
+    failure = intake.judge_refusal(phase, request_size=exchange.request_size, now=now.epoch)
+    return _fail(exchange, phase.provider, phase.token, failure, now)
 
 
 # --- failing and ending ----------------------------------------------------------------------------------------
@@ -343,9 +306,11 @@ def _fail(exchange: Exchange, provider: Provider, token: Token, failure: Failure
     if failure.kind is Kind.AUTHENTICATION and not exchange.refreshed:
         refreshing = msgspec.structs.replace(exchange, refreshed=True)
         return _authorize(refreshing, provider, token, (TokenRejected(provider.id),))
-    notice = AttemptFailed(provider.id, failure)
+    notice = _attempt_failed(provider, token, failure)
     row = ROWS[failure.kind]
-    if exchange.retries < row.retries:
+    # Once a model was overloaded for one account, others are tried, but without pauses of their own.
+    is_met_before = row.backoff and any(each.kind is failure.kind for _, each in exchange.failures)
+    if exchange.retries < row.retries and not is_met_before:
         retrying = msgspec.structs.replace(exchange, retries=exchange.retries + 1)
         if not row.backoff:
             return _call(retrying, provider, token, now, (notice,))
@@ -353,27 +318,35 @@ def _fail(exchange: Exchange, provider: Provider, token: Token, failure: Failure
         retrying = msgspec.structs.replace(retrying, phase=Pausing(provider=provider, token=token, deadline=deadline))
         return Step(retrying, (notice,), WantPause(wake_at=_wake_at(retrying)))
     if row.another_account:
-        return _next_account(exchange, provider, failure)
+        return _next_account(exchange, notice)
     return _give_up(exchange, (notice,), failure)
+
+
+def _attempt_failed(provider: Provider, token: Token, failure: Failure) -> AttemptFailed:
+    is_refused = failure.kind is Kind.AUTHENTICATION
+    return AttemptFailed(provider.id, failure, fingerprint(token) if is_refused else None)
 
 
 def _backoff(exchange: Exchange) -> float:
     return min(BACKOFF_CAP, BACKOFF_BASE * 2.0**exchange.retries) * (0.5 + exchange.asked.jitter / 2)
 
 
-def _next_account(exchange: Exchange, provider: Provider, failure: Failure) -> Step:
+def _next_account(exchange: Exchange, failed: AttemptFailed) -> Step:
     exchange = msgspec.structs.replace(
         exchange,
-        tried=(*exchange.tried, provider.id),
-        failures=(*exchange.failures, (provider.id, failure)),
+        tried=(*exchange.tried, failed.provider_id),
+        failures=(*exchange.failures, (failed.provider_id, failed.failure)),
     )
-    return _choose(exchange, (AttemptFailed(provider.id, failure),))
+    return _choose(exchange, (failed,))
 
 
-def _give_up(exchange: Exchange, notices: tuple[Notice, ...], ended_by: Failure | None) -> Step:
+def _give_up(
+    exchange: Exchange, notices: tuple[Notice, ...], ended_by: Failure | None, absences: tuple[Absence, ...] = ()
+) -> Step:
     conversion = exchange.asked.conversion
     refusal = refuse(
         exchange.failures,
+        absences=absences,
         ended_by=ended_by,
         prompt_tokens=conversion.estimated_input,
         window=conversion.model.context_window,

@@ -2,13 +2,14 @@
 
 A kind says whose fault it is and what may help: trying again, another account, or nothing. It is recognised by
 the service's reason, then its wording where that decides, then the error's name, then the HTTP status. What is
-done about a failure is for `exchange`; what it means to an account is not decided here either.
+done about a failure is for `exchange`, what it means to an account for `health`, what the client is told for
+`refusals`.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -20,7 +21,7 @@ from core.times import Epoch
 
 
 class Kind(enum.Enum):
-    """The kinds of failure. Each has one row in `ROWS` and one in `_ANSWERS`."""
+    """The kinds of failure. Each has a row in `ROWS`, in `health` and in `refusals`."""
 
     AUTHENTICATION = "authentication"
     RATE_LIMIT = "rate_limit"
@@ -35,14 +36,19 @@ class Kind(enum.Enum):
     ANSWER = "answer"
     TOO_LONG = "too_long"
     CLIENT = "client"
+    TOKEN_FILE = "token_file"
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that went wrong. `message` is one line without secrets; `retry_after` is in seconds."""
+    """One thing that went wrong. `message` is one line without secrets; `retry_after` is in seconds.
+
+    `is_daily` tells a quota that is reset each day from one that is reset each month.
+    """
 
     kind: Kind
     message: str
     retry_after: float | None = None
+    is_daily: bool = False
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,8 +68,8 @@ ROWS = {
     Kind.QUOTA: Row(another_account=True),
     Kind.SUSPENDED: Row(another_account=True),
     Kind.SERVER: Row(another_account=True),
-    # A model without capacity lacks it for every account.
-    Kind.OVERLOAD: Row(retries=2, backoff=True, another_account=False),
+    # Mostly a model without capacity lacks it for every account, but not always: those are in several regions.
+    Kind.OVERLOAD: Row(retries=2, backoff=True, another_account=True),
     Kind.NO_SUCH_MODEL: Row(another_account=True),
     Kind.NOT_ALLOWED: Row(another_account=True),
     Kind.NETWORK: Row(retries=1, another_account=True),
@@ -72,6 +78,7 @@ ROWS = {
     Kind.ANSWER: Row(another_account=False),
     Kind.TOO_LONG: Row(another_account=False),
     Kind.CLIENT: Row(another_account=False),
+    Kind.TOKEN_FILE: Row(another_account=True),
 }
 
 _REASONS = {
@@ -138,7 +145,12 @@ def classify(
     """
     if isinstance(error, Undecodable):
         return Failure(kind=Kind.SERVER, message=f"the service sent an event that is none: {error.problem}")
-    return Failure(kind=_kind(error, body_size), message=_describe(error, secrets), retry_after=retry_after)
+    return Failure(
+        kind=_kind(error, body_size),
+        message=_describe(error, secrets),
+        retry_after=retry_after,
+        is_daily=error.reason == "DAILY_REQUEST_COUNT",
+    )
 
 
 def classify_fault(fault: Fault) -> Failure:
@@ -192,98 +204,3 @@ def parse_retry_after(value: str | None, now: Epoch) -> float | None:
 def _on_one_line(text: str) -> str:
     """A text without line ends and control characters: it goes into logs, and from there onto terminals."""
     return " ".join("".join(each if each.isprintable() else " " for each in text).split())
-
-
-# --- what the client is told -----------------------------------------------------------------------------------
-
-
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """What a client is told of a request that failed. `should_retry` is None where its own rules are right."""
-
-    error_type: str
-    message: str
-    retry_after: int | None = None
-    should_retry: bool | None = None
-
-
-_ANSWERS = {
-    # Never authentication_error: a 401 is for the client's own key, and Claude Code tries it eleven times.
-    Kind.AUTHENTICATION: "permission_error",
-    Kind.RATE_LIMIT: "rate_limit_error",
-    Kind.QUOTA: "rate_limit_error",
-    Kind.SUSPENDED: "overloaded_error",
-    Kind.SERVER: "overloaded_error",
-    Kind.OVERLOAD: "overloaded_error",
-    Kind.NO_SUCH_MODEL: "not_found_error",
-    Kind.NOT_ALLOWED: "permission_error",
-    Kind.NETWORK: "overloaded_error",
-    Kind.TIMEOUT: "timeout_error",
-    Kind.ANSWER: "api_error",
-    Kind.TOO_LONG: "invalid_request_error",
-    Kind.CLIENT: "invalid_request_error",
-}
-
-_POINTLESS = {
-    Kind.AUTHENTICATION,
-    Kind.QUOTA,
-    Kind.SUSPENDED,
-    Kind.NO_SUCH_MODEL,
-    Kind.NOT_ALLOWED,
-    Kind.ANSWER,
-}
-"""Kinds of which the next attempt would fail alike, so that a client's retries only cost time."""
-
-_LONGEST_WAIT = 60.0
-"""Seconds of `retry-after` up to which clients wait; Claude Code gives up on an hour."""
-
-
-def refuse(
-    failures: Sequence[tuple[str, Failure]], *, ended_by: Failure | None, prompt_tokens: int, window: int
-) -> Refusal:
-    """What the client is told when nothing is left to try: `failures` by account, in the order they happened.
-
-    The one that ended the matter, whatever other accounts had said before, is `ended_by`; with none, one cause
-    gives its own error and several different ones give `overloaded_error`. `prompt_tokens` (estimated) and
-    `window` are for the wording on which clients compact their conversation.
-    """
-    if ended_by is not None:
-        if ended_by.kind is Kind.TOO_LONG:
-            return Refusal(error_type="invalid_request_error", message=prompt_too_long(prompt_tokens, window))
-        return _refusal({ended_by.kind}, ended_by.message, [ended_by])
-    if not failures:
-        return Refusal(error_type="overloaded_error", message="no account can be used now")
-    message = "; ".join(f"{account}: {_explain(account, failure)}" for account, failure in failures)
-    return _refusal({failure.kind for _, failure in failures}, message, [failure for _, failure in failures])
-
-
-def _refusal(kinds: set[Kind], message: str, failures: Sequence[Failure]) -> Refusal:
-    types = {_ANSWERS[kind] for kind in kinds}
-    error_type = types.pop() if len(types) == 1 else "overloaded_error"
-    retry_after, should_retry = _waiting(kinds, failures)
-    return Refusal(error_type=error_type, message=message, retry_after=retry_after, should_retry=should_retry)
-
-
-def _waiting(kinds: set[Kind], failures: Sequence[Failure]) -> tuple[int | None, bool | None]:
-    if kinds <= _POINTLESS:
-        return None, False
-    hopeful = [failure for failure in failures if failure.kind not in _POINTLESS]
-    waits = [failure.retry_after for failure in hopeful if failure.retry_after is not None]
-    if waits and min(waits) <= _LONGEST_WAIT:
-        return max(1, round(min(waits))), None
-    return None, (False if len(waits) == len(hopeful) else None)
-
-
-def _explain(account: str, failure: Failure) -> str:
-    match failure.kind:
-        case Kind.AUTHENTICATION:
-            advice = f"sign in again with the program that wrote the token file of {account}; is its profileArn right?"
-            return f"{failure.message} ({advice})"
-        case _ if failure.retry_after is not None and failure.retry_after > _LONGEST_WAIT:
-            return f"{failure.message} (it asks to wait {failure.retry_after:.0f} seconds)"
-        case _:
-            return failure.message
-
-
-def prompt_too_long(tokens: int, window: int) -> str:
-    """The wording on which clients compact: they read both numbers, so the first is always the larger."""
-    return f"prompt is too long: {max(tokens, window + 1)} tokens > {window} maximum"

@@ -40,8 +40,7 @@ def read_providers(root: Section, home: str) -> tuple[Provider, ...]:
     for path, provider in entries:
         if (first := ids.setdefault(provider.id, path)) != path:
             root.problems.append(Problem(path, f"is named {show(provider.id)} in the rotation, as {first} is"))
-        # Lexically, as far as that goes: links are the file system's to know.
-        file = posixpath.normpath(provider.token_file).replace("//", "/")
+        file = plain_path(provider.token_file)
         if provider.token_file and (first := files.setdefault(file, path)) != path:
             problem = f"the same token file as that of {first}; one account is one provider"
             root.problems.append(Problem(f"{path}.tokenFilePath", problem))
@@ -96,7 +95,7 @@ def _read_provider(section: Section, original: str, home: str) -> list[tuple[str
 
 def _read_account(account: Section, home: str) -> tuple[str, str | None, str | None]:
     """Its token file (`""` where it is wrong, so that it is like no other), its profile, and its refresh address."""
-    read_file = _token_file(home)
+    read_file = read_path(home)
     default = "" if "tokenFilePath" in account else read_file(_DEFAULT_TOKEN_FILE)
     token_file = account.get("tokenFilePath", read_file, default)
     profile_arn = account.get("profileArn", optional(_read_profile_arn), None)
@@ -105,7 +104,14 @@ def _read_account(account: Section, home: str) -> tuple[str, str | None, str | N
     return token_file, profile_arn, refresh_url
 
 
-def _token_file(home: str) -> Callable[[object], str]:
+def plain_path(path: str) -> str:
+    """A path as it is compared with others: lexically, as far as that goes. Links are the file system's to know."""
+    return posixpath.normpath(path).replace("//", "/")
+
+
+def read_path(home: str) -> Callable[[object], str]:
+    """A reader of paths, in which `~` stands for `home`."""
+
     def read(value: object) -> str:
         # Paths go into log lines as they are, so they keep to one line.
         if not isinstance(value, str) or not value or len(value) > 4096 or not value.isprintable():

@@ -26,7 +26,7 @@ from core.codewhisperer import (
 )
 from core.conversation import MAX_IMAGES, converse, join, read_system
 from core.errors import ClientRequestError, ShellError
-from core.failures import prompt_too_long
+from core.refusals import prompt_too_long
 from core.tools import LEGAL_NAME, MAX_DESCRIPTION, Names, map_names, specify, unique_ids
 from core.usage import IMAGE_TOKENS, estimate_text
 

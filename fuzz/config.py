@@ -2,6 +2,8 @@
 
 - `ConfigError` is the only exception; it has one problem at least, each of one printable line of bounded length;
 - what is taken has accounts, no two of one name or one token file, and listens without keys on loopback only;
+- its admin key is no client's, its state is in no token file, and in none at all where it is kept in memory;
+- a pause after a failure is a second at least, a month at most, and the longest is no shorter than the first;
 - a client's key, an admin key, and what stands in an address before `@`, are in no problem and in no `repr`.
 
 An input is a document: JSON where it begins with a bracket, else TOML.
@@ -30,8 +32,11 @@ _SHIPPED = {
     }
 }
 _SECRET = "sëcret"
+_HOME = "/home/somebody"
 _ENVIRONMENT = {"KEY": "made-up-key", "EMPTY": "", "TORN": f"torn\n{_SECRET}"}
 _LONGEST = 3000
+_LONGEST_PATH = 4096 + len(_HOME)
+_MONTH = 31 * 86_400
 
 
 def one_input(data: bytes) -> None:
@@ -57,9 +62,7 @@ def _decode(data: bytes) -> Any:
 def _check(document: Any) -> None:
     for bind in (None, "127.0.0.1:0", "0.0.0.0:8990"):
         try:
-            config = parse_config(
-                document, environment=_ENVIRONMENT, shipped_models=_SHIPPED, home="/home/somebody", bind=bind
-            )
+            config = parse_config(document, environment=_ENVIRONMENT, shipped_models=_SHIPPED, home=_HOME, bind=bind)
         except ConfigError as error:
             _check_problems(error)
         else:
@@ -79,13 +82,29 @@ def _check_config(config: Config) -> None:
     assert len({provider.id for provider in config.providers}) == len(config.providers)
     assert len({provider.token_file for provider in config.providers}) == len(config.providers)
     assert config.server.api_keys or is_loopback(config.server.host)
-    assert all(key.isascii() and key.isprintable() for key in config.server.api_keys)
+    keys = config.server.api_keys
+    if (admin_key := config.server.admin_key) is not None:
+        assert admin_key not in keys
+        keys += (admin_key,)
+    assert all(key.isascii() and key.isprintable() and " " not in key and 1 <= len(key) <= 1024 for key in keys)
+    assert not any(key in repr(config.server) for key in keys if len(key) > len("127.0.0.1"))
+    _check_state(config)
+    assert 1 <= config.health.backoff_base <= config.health.backoff_cap <= _MONTH
+    assert 1 <= config.health.rate_limit_cooldown <= _MONTH
     assert all(
         url is None or url.startswith(("https://", "http://"))
         for provider in config.providers
         for url in (provider.endpoint, provider.refresh_url)
     )
     assert _SECRET not in repr(config)
+
+
+def _check_state(config: Config) -> None:
+    if (path := config.state.path) is not None:
+        assert config.state.kind == "file"
+        assert path.isprintable()
+        assert 1 <= len(path) <= _LONGEST_PATH
+        assert path not in {provider.token_file for provider in config.providers}
 
 
 def _mark(document: Any) -> Any:

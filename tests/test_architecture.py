@@ -24,13 +24,15 @@ IMPURE = {
 
 DOORS = {
     "httpx": {"adapters/upstream.py"},
-    "quart": {"adapters/app.py", "adapters/connection.py"},
-    "quart_trio": {"adapters/app.py", "adapters/connection.py", "adapters/gateway.py"},
+    "quart": {"adapters/admin.py", "adapters/app.py", "adapters/connection.py"},
+    "quart_trio": {"adapters/admin.py", "adapters/app.py", "adapters/connection.py", "adapters/gateway.py"},
     "werkzeug": {"adapters/app.py"},
     "hypercorn": {"adapters/serve.py", "adapters/connection.py", "adapters/http1.py"},
     "h11": {"adapters/emulator/connection.py"},
     "platformdirs": {"adapters/configfile.py"},
+    "prometheus_client": {"adapters/metrics.py"},
     "sqlite3": {"adapters/database.py"},
+    "structlog": {"adapters/logs.py"},
     "argparse": {"adapters/cli.py"},
     "signal": {"adapters/serve.py", "adapters/demo.py"},
     "time": {"adapters/ambient.py"},

@@ -6,11 +6,13 @@ Nothing here is shared with `core`, which it is there to try; it is written from
 
 from adapters.emulator.accounts import (
     CLIENT_ID_HASH,
+    MOST_ACCOUNTS,
     Counts,
     EmulatedAccount,
     default_account,
     render_registration_file,
     render_token_file,
+    team_accounts,
 )
 from adapters.emulator.connection import Request
 from adapters.emulator.scenarios import UnknownScenario, check, describe
@@ -20,6 +22,7 @@ from adapters.emulator.sources import ScenarioFile, ScenarioSource, always, in_t
 __all__ = [
     "CLIENT_ID_HASH",
     "DEFAULT_MODELS",
+    "MOST_ACCOUNTS",
     "SCENARIO_HEADER",
     "Counts",
     "EmulatedAccount",
@@ -35,4 +38,5 @@ __all__ = [
     "in_turn",
     "render_registration_file",
     "render_token_file",
+    "team_accounts",
 ]

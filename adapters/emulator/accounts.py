@@ -232,6 +232,23 @@ def default_account() -> EmulatedAccount:
     )
 
 
+MOST_ACCOUNTS = 1000
+"""How many accounts an emulator may be told to play: far more than anybody has."""
+
+
+def team_accounts(count: int) -> tuple[EmulatedAccount, ...]:
+    """Made-up accounts for an emulator that plays several: `team-account1` and so on, as a gateway calls them."""
+    return tuple(
+        EmulatedAccount(
+            id=f"team-account{number}",
+            access_token=f"emulated-access-token-team-account{number}-1",
+            refresh_token=f"emulated-refresh-token-team-account{number}-1",
+            profile_arn=f"arn:aws:codewhisperer:us-east-1:000000000000:profile/EMULATOR{number:04}",
+        )
+        for number in range(1, count + 1)
+    )
+
+
 def render_token_file(account: EmulatedAccount, now: float) -> str:
     """The text of a token file that holds the account's first tokens, as the IDE writes such files."""
     region = account.profile_arn.split(":")[3]

@@ -29,14 +29,17 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
     refresh: str = FINE
     accounts: dict[str, str] = {}
     sequence: list[str] = []
+    refreshes: dict[str, str] = {}
 
 
 class ScenarioFile:
-    """A JSON file: `{"default": NAME, "accounts": {ID: NAME}, "sequence": [NAME, ...], "refresh": NAME}`.
+    """A JSON file, all of whose members may be left out.
+
+    `{"default": NAME, "accounts": {ID: NAME}, "sequence": [NAME, ...], "refresh": NAME, "refreshes": {ID: NAME}}`.
 
     The sequence is for the first requests of all, in the order in which they come, whoever's they are; it begins
-    anew when the file's content changes. Then an account's own scenario counts, else the default. `refresh` is
-    for token calls. The file is read at each request.
+    anew when the file's content changes. Then an account's own scenario counts, else the default. For token calls,
+    an account's own stands in `refreshes`, the default is `refresh`. The file is read at each request.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,13 +59,14 @@ class ScenarioFile:
             return content.sequence[self._taken - 1]
         return content.accounts.get(account_id, content.default)
 
-    def refresh_scenario(self, _account_id: str, _number: int) -> str:
+    def refresh_scenario(self, account_id: str, _number: int) -> str:
         """The scenario of a token call.
 
         Raises:
             UnknownScenario: the file cannot be read.
         """
-        return self._read().refresh
+        content = self._read()
+        return content.refreshes.get(account_id, content.refresh)
 
     def _read(self) -> _File:
         try:

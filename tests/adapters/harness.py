@@ -15,16 +15,19 @@ from typing import Any, TypeAlias
 
 import msgspec
 import trio
+import trio.testing
 
 from adapters import ambient
 from adapters.demo import write_config
 from adapters.emulator import EmulatedAccount, Emulator, ScenarioSource, render_token_file
 from adapters.gateway import Gateway
 from core.config import Config, parse_config
+from tests.adapters.token_files import inline
 
 MODEL = "claude-sonnet-4-20250514"
 HELLO = {"model": MODEL, "max_tokens": 1000, "messages": [{"role": "user", "content": "Hello"}]}
 STREAMED = {**HELLO, "stream": True}
+IN_MEMORY = {"kind": "memory"}
 LOCAL = {"host": "127.0.0.1:8990", "content-type": "application/json"}
 
 End: TypeAlias = tuple[str, int] | None
@@ -176,6 +179,14 @@ class Site:
         assert talk.is_complete, "the answer was cut"
         return talk
 
+    def live(self) -> None:
+        """Let go on what goes on beside requests: what `served` does by itself."""
+        self.nursery.start_soon(self.gateway._run)
+
+    async def health(self) -> dict[str, Any]:
+        """What `/admin/accounts` says, by account."""
+        return {one["providerId"]: one for one in (await self.ask("GET", "/admin/accounts")).json["accounts"]}
+
     async def until_said(self, text: str) -> None:
         """Wait until the emulator's log says something."""
         while not any(text in line for line in self.said):
@@ -183,9 +194,9 @@ class Site:
 
 
 def configured(document: Mapping[str, Any]) -> Config:
-    """A configuration out of its document."""
+    """A configuration out of its document. Its state is in memory unless that says something else."""
     shipped = json.loads(resources.files("adapters").joinpath("models.json").read_bytes())
-    return parse_config(document, environment={}, shipped_models=shipped, home="")
+    return parse_config({"state": IN_MEMORY, **document}, environment={}, shipped_models=shipped, home="")
 
 
 class _Counting(Emulator):
@@ -242,9 +253,13 @@ async def running(
                 "authentication": authentication,
             }
         gateway = Gateway(configured({"providers": providers, **(document or {})}))
+        if isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock):
+            for token_file in gateway._tokens.values():
+                token_file._in_thread = inline
         site = Site(gateway, emulator, said, nursery)
         emulator.site = site
         await nursery.start(emulator.serve, listeners)
+        await gateway.open()
         try:
             yield site
         finally:

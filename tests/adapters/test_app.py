@@ -46,7 +46,20 @@ MODELS = list(configured({"providers": {"a": {"type": "codewhisperer", "authenti
         ("OPTIONS", "*"),
         ("TRACE", "/v1/models"),
         ("PROPFIND", "/v1/models"),
-        ("GET", "/admin/stats"),
+        ("GET", "/admin"),
+        ("GET", "/admin/"),
+        ("GET", "/admin/accounts/"),
+        ("GET", "/admin/accounts/a"),
+        ("GET", "/admin/accounts/a/recover"),
+        ("HEAD", "/admin/accounts/a/disable"),
+        ("PUT", "/admin/accounts/a/disable"),
+        ("POST", "/admin/accounts/a/recover/"),
+        ("POST", "/admin/accounts//recover"),
+        ("POST", "/admin/accounts"),
+        ("POST", "/admin/stats"),
+        ("GET", "/metrics/"),
+        ("POST", "/metrics"),
+        ("POST", "/ready"),
     ],
 )
 async def test_all_that_is_no_endpoint_is_a_404_in_the_error_form(tmp_path: Path, method: str, path: str) -> None:
@@ -200,13 +213,21 @@ async def test_no_route_tells_anything_to_those_without_a_key(tmp_path: Path, pa
         assert site.said == []
 
 
-async def test_with_keys_health_is_open_to_all(tmp_path: Path) -> None:
-    async with running(tmp_path, KEYS) as site:
-        answer = await site.ask("GET", "/health", headers={"host": "far.example"}, client=("192.0.2.7", 1))
-    assert (answer.status, answer.json) == (200, {"status": "ok"})
+@pytest.mark.parametrize("server", [{}, {"apiKeys": ["made-up-key-1"], "adminKey": "made-up-key-2"}])
+@pytest.mark.parametrize(("path", "word"), [("/health", "ok"), ("/ready", "ready")])
+@pytest.mark.parametrize(
+    "headers", [{"host": "far.example", "origin": "https://page.example", "x-forwarded-for": "192.0.2.9"}, {}]
+)
+async def test_health_and_readiness_are_open_to_all(
+    tmp_path: Path, server: dict[str, Any], path: str, word: str, headers: dict[str, str]
+) -> None:
+    """To what watches a server, from another machine as a rule."""
+    async with running(tmp_path, {"server": server}) as site:
+        answer = await site.ask("GET", path, headers=headers, client=("192.0.2.7", 1), server=("192.0.2.1", 2))
+    assert (answer.status, answer.json) == (200, {"status": word})
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/health", "/nothing"])
+@pytest.mark.parametrize("path", ["/v1/models", "/nothing"])
 @pytest.mark.parametrize(
     ("headers", "client", "server", "passes"),
     [

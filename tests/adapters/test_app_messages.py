@@ -152,7 +152,9 @@ async def test_a_refused_token_is_refreshed_once_and_the_request_goes_again(tmp_
 
 
 @in_virtual_time
-async def test_when_all_places_are_taken_a_request_waits_a_while_and_is_then_refused(tmp_path: Path) -> None:
+async def test_when_all_places_are_taken_a_request_waits_a_while_and_is_then_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     document = {"server": {"maxConcurrent": 2}, "timeouts": {"connectMs": 7000}}
     async with running(tmp_path, document, scenario=always("slow-head:60000")) as site:
         held = [site.begin("POST", "/v1/messages", HELLO) for _ in range(2)]
@@ -166,6 +168,8 @@ async def test_when_all_places_are_taken_a_request_waits_a_while_and_is_then_ref
         after = await site.ask("POST", "/v1/messages", HELLO)
     assert refused.failure[:2] == (529, "overloaded_error")
     assert "server.maxConcurrent" in refused.failure[2]
+    (line,) = [line for line in caplog.messages if line.startswith(refused.headers["request-id"])]
+    assert line.endswith(": no place")
     assert counted.status == 200
     assert [talk.json["type"] for talk in (*held, after)] == ["message"] * 3
 
@@ -216,6 +220,9 @@ async def test_a_bug_inside_an_exchange_is_an_error_and_never_a_clean_end(
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 1
     assert talk.headers["request-id"] in errors[0].getMessage()
+    assert [line.endswith(": a bug") for line in caplog.messages if line.startswith(talk.headers["request-id"])] == [
+        True
+    ]
 
 
 @in_virtual_time
@@ -283,5 +290,5 @@ async def test_each_exchange_writes_one_line_with_its_id_and_each_failed_attempt
     assert len(lines) == 2, lines
     assert all(line.startswith(talk.headers["request-id"]) for line in lines)
     assert "account=a failed: " in lines[0]
-    assert f"account=b model={MODEL} failed=1 " in lines[1]
+    assert f"account=b model={MODEL} attempts=2 failed=1 " in lines[1]
     assert lines[1].endswith(": answered")

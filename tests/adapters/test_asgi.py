@@ -47,3 +47,25 @@ def test_a_bad_configuration_is_an_end_in_plain_words(
         imported(monkeypatch, file)
     assert isinstance(raised.value.code, str), "hypercorn's worker prints it, and exits with 1"
     assert named in raised.value.code
+
+
+def test_a_state_that_cannot_be_kept_is_an_end_in_plain_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = write_config(tmp_path, "http://127.0.0.1:1")
+    (tmp_path / "state.sqlite3").mkdir()
+    with pytest.raises(SystemExit) as raised:
+        imported(monkeypatch, config)
+    assert str(raised.value.code).startswith(f"{tmp_path / 'state.sqlite3'}: state.sqlite3 is not a regular file (")
+
+
+def test_a_damaged_state_is_said_before_the_server_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_config(tmp_path, "http://127.0.0.1:1")
+    (tmp_path / "state.sqlite3").write_bytes(b"made-up rubbish" * 1000)
+    assert isinstance(imported(monkeypatch, config).app, QuartTrio)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"{tmp_path / 'state.sqlite3'}: ")
+
+
+async def test_a_server_that_runs_already_may_import_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(imported(monkeypatch, write_config(tmp_path, "http://127.0.0.1:1")).app, QuartTrio)

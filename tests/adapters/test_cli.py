@@ -134,6 +134,15 @@ def test_a_token_file_that_cannot_be_used_is_said_in_one_line(
     assert "made-up-secret" not in complained[0]
 
 
+def test_a_state_that_cannot_be_kept_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    file = config(tmp_path, state={"path": str(state)})
+    code, said, complained = run(capsys, "serve", "--bind", "127.0.0.1:0", "--config", file)
+    advice = "(state.path names another file; state.kind memory keeps none)"
+    assert (code, said, complained) == (1, [], [f"{state}: state is not a regular file {advice}"])
+
+
 def test_without_a_configuration_the_default_account_is_looked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,7 +202,7 @@ def test_the_version_and_the_help_are_told(capsys: pytest.CaptureFixture[str]) -
     assert run(capsys, "--version") == (0, [f"stagewhisper {VERSION}"], [])
     code, said, _ = run(capsys, "--help")
     assert code == 0
-    assert all(any(command in line for line in said) for command in ("serve", "check", "demo", "emulate"))
+    assert all(any(command in line for line in said) for command in ("serve", "check", "accounts", "demo", "emulate"))
 
 
 def test_the_scenarios_are_listed_with_what_they_do(capsys: pytest.CaptureFixture[str]) -> None:

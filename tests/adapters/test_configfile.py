@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adapters.configfile import MAX_BYTES, find_config, load_config
+from adapters.configfile import MAX_BYTES, default_state_path, find_config, load_config
 from core.config import Config, ConfigError
 
 
@@ -82,6 +82,17 @@ def test_the_user_s_folder_is_the_platform_s(monkeypatch: pytest.MonkeyPatch, tm
     (tmp_path / "stagewhisper-False").mkdir()
     file = _write(tmp_path / "stagewhisper-False", "config.toml", "")
     assert find_config({}) == file
+
+
+def test_the_state_is_kept_in_the_platform_s_folder_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("platformdirs.user_state_path", lambda name, *, appauthor: tmp_path / f"{name}-{appauthor}")
+    assert default_state_path() == tmp_path / "stagewhisper-False" / "state.sqlite3"
+    assert not (tmp_path / "stagewhisper-False").exists()
+
+
+def test_a_state_of_one_s_own_is_looked_for_from_home(tmp_path: Path) -> None:
+    file = _write(tmp_path, "a.toml", '[state]\npath = "~/kept.sqlite3"\n')
+    assert _load(file).state.path == "/home/somebody/kept.sqlite3"
 
 
 def test_a_link_that_leads_nowhere_is_not_passed_over(tmp_path: Path) -> None:

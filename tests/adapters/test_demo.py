@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def test_a_written_configuration_can_be_used_and_is_nobody_elses(tmp_path: Path)
     assert config.providers[0].endpoint == "http://127.0.0.1:1"
     assert config.providers[0].refresh_url == "http://127.0.0.1:1/refreshToken"
     assert check_token_files(config) == []
+    assert (config.state.kind, config.state.path) == ("file", str(tmp_path / "new" / "folder" / "state.sqlite3"))
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert (file.parent / "token.json").stat().st_mode & 0o777 == 0o600
     again = write_config(tmp_path / "new" / "folder", "http://127.0.0.1:2")
@@ -64,7 +66,10 @@ async def test_an_emulator_plays_its_scenario_until_a_signal(tmp_path: Path, sou
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_demo_says_what_works_and_leaves_nothing_behind(number: signal.Signals) -> None:
+async def test_a_demo_says_what_works_and_leaves_nothing_behind(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     listener = listen("127.0.0.1", 0)
     url = url_of(listener)
     said: list[str] = []
@@ -79,7 +84,10 @@ async def test_a_demo_says_what_works_and_leaves_nothing_behind(number: signal.S
         nursery.start_soon(run_demo, listener, say)
         await ready.wait()
         answers.append(await trio.to_thread.run_sync(ask, url, "POST", "/v1/messages", HELLO))
+        kept = [path.name for path in tmp_path.glob("*/*")]
         signal.raise_signal(number)
+    assert {"config.json", "token.json", "state.sqlite3"} <= set(kept)
+    assert list(tmp_path.iterdir()) == []
     (text,) = said
     match = re.search(r"-d '(.*)'$", text, re.MULTILINE)
     assert match is not None

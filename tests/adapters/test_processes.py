@@ -57,12 +57,14 @@ def test_a_gateway_on_an_emulator_answers_whoever_runs_it(tmp_path: Path, start:
         ("GET", "/v1/models", None, {}),
         ("GET", "/health", None, {}),
         ("GET", "/nothing", None, {}),
-        ("GET", "/health", None, {"host": "rebound.example"}),
+        ("GET", "/v1/models", None, {"host": "rebound.example"}),
+        ("GET", "/ready", None, {"host": "rebound.example"}),
+        ("GET", "/admin/accounts", None, {"host": "rebound.example"}),
         ("GET", "/health", None, {"upgrade": "h2c", "http2_settings": "!!!x", "connection": "upgrade"}),
         ("GET", "/v1/models", None, {}),
     ]
     answers = [[ask(url, method, path, body, **headers) for method, path, body, headers in requests] for url in urls]
-    statuses = [200, 200, 200, 404, 200, 200, 404, 403, 200, 200]
+    statuses = [200, 200, 200, 404, 200, 200, 404, 403, 200, 403, 200, 200]
     assert [[status for status, _, _ in one] for one in answers] == [statuses] * 2
     assert all(headers["request-id"].startswith("req_") for one in answers for _, headers, _ in one)
     ours, theirs = ([normal(answer) for answer in one] for one in answers)

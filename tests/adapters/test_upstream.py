@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -306,83 +306,3 @@ async def test_a_call_that_is_cancelled_closes_its_connection_and_leaves_nothing
         with trio.fail_after(5):
             await gone.wait()
         nursery.cancel_scope.cancel()
-
-
-# --- small answers ---------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        (OK + b"content-length: 4\r\n\r\nbody", (200, b"body")),
-        (b"HTTP/1.1 400 \r\ncontent-length: 2\r\n\r\n{}", (400, b"{}")),
-        (b"HTTP/1.1 204 \r\n\r\n", (204, b"")),
-    ],
-)
-async def test_a_small_answer_is_fetched_whole(answer: bytes, expected: tuple[int, bytes]) -> None:
-    upstream = Upstream(connect_timeout=5.0)
-    async with answering(answer) as origin:
-        assert await upstream.fetch(call(origin.url)) == expected
-    await upstream.aclose()
-
-
-@pytest.mark.parametrize(
-    ("answer", "end"),
-    [
-        (OK + b"content-length: 400\r\n\r\nbody", "close"),
-        (OK + b"content-length: 400\r\n\r\nbody", "reset"),
-        (b"", "close"),
-        (OK + b"content-length: 3000000\r\n\r\n" + b"x" * 3_000_000, "stall"),
-    ],
-)
-async def test_a_small_answer_that_is_cut_or_large_is_none(answer: bytes, end: str) -> None:
-    upstream = Upstream(connect_timeout=5.0)
-    async with answering(answer, end) as origin:
-        with pytest.raises(Unreachable) as raised:
-            await upstream.fetch(call(origin.url))
-    await upstream.aclose()
-    assert SECRET not in str(raised.value)
-    assert "\n" not in str(raised.value)
-    assert raised.value.__cause__ is None
-
-
-# --- proxies ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("variables", "is_used"),
-    [
-        ({}, False),
-        ({"http_proxy": "PROXY"}, True),
-        ({"all_proxy": "PROXY"}, True),
-        ({"http_proxy": "PROXY", "no_proxy": "service.invalid"}, False),
-    ],
-)
-async def test_the_usual_proxy_variables_are_honoured(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], is_used: bool
-) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    async with answering(OK + b"content-length: 4\r\n\r\nbody") as proxy:
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value.replace("PROXY", proxy.url))
-
-        async def no_such_name(*_: object, **__: object) -> None:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-        monkeypatch.setattr(trio.socket, "getaddrinfo", _only_numbers(no_such_name))
-        happenings = await told("http://service.invalid")
-    assert summed(happenings) == (WHOLE if is_used else NO_HEAD)
-    assert [request.split(b" ")[1] for request in proxy.requests] == [b"http://service.invalid/path"] * is_used
-
-
-def _only_numbers(otherwise: Callable[..., object]) -> Callable[..., object]:
-    original = trio.socket.getaddrinfo
-
-    async def getaddrinfo(host: str, *arguments: object, **named: object) -> object:
-        if host in (b"127.0.0.1", "127.0.0.1"):
-            return await original(host, *arguments, **named)  # type: ignore[arg-type]  # handed on as they came
-        return await otherwise()  # type: ignore[misc]  # it is async
-
-    return getaddrinfo

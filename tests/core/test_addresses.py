@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.addresses import AddressError, is_loopback, split_bind, split_url
+from core.addresses import AddressError, is_loopback, local_url, split_bind, split_url
 
 
 @pytest.mark.parametrize(
@@ -111,6 +111,39 @@ def test_every_address_and_port_come_back(address: object, port: int) -> None:
     text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     if "%" not in host:
         assert split_bind(text) == (host, port)
+
+
+@pytest.mark.parametrize(
+    ("bind", "expected"),
+    [
+        ("127.0.0.1:8990", "http://127.0.0.1:8990"),
+        ("127.0.0.2:80", "http://127.0.0.2:80"),
+        ("localhost:65535", "http://localhost:65535"),
+        ("[::1]:8990", "http://[::1]:8990"),
+        ("0.0.0.0:8990", "http://127.0.0.1:8990"),
+        ("[::]:8990", "http://[::1]:8990"),
+        ("[0:0:0:0:0:0:0:0]:8990", "http://[::1]:8990"),
+        ("[2001:DB8:0::1]:1", "http://[2001:db8::1]:1"),
+        ("192.0.2.1:1", "http://192.0.2.1:1"),
+        ("gateway.example.com:443", "http://gateway.example.com:443"),
+        ("127.0.0.1:0", None),
+        ("[::]:0", None),
+        ("localhost:0", None),
+    ],
+)
+def test_a_server_is_reached_from_its_machine_where_it_listens(bind: str, expected: str | None) -> None:
+    assert local_url(*split_bind(bind)) == expected
+
+
+@given(st.ip_addresses(), st.integers(1, 65535))
+def test_a_server_on_every_address_is_reached_at_a_loopback_one_and_any_other_at_its_own(
+    address: object, port: int
+) -> None:
+    url = local_url(str(address).partition("%")[0], port)
+    assert url is not None
+    host, reached = split_bind(url.removeprefix("http://"))
+    assert reached == port
+    assert is_loopback(host) if str(address) in ("0.0.0.0", "::") else host == str(address).partition("%")[0]
 
 
 @pytest.mark.parametrize(

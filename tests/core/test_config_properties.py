@@ -17,11 +17,14 @@ _KEYS = sorted(
     | {key for section in full_document().values() if isinstance(section, dict) for key in section}
     | {"type", "authentication", "accounts", "endpoint", "tokenFilePath", "profileArn", "refreshUrl", "id"}
 )
-_words = st.sampled_from(["codewhisperer", "buffered", "convert", "/a.json", "~/b.json", "0.0.0.0:1", "https://a.b"])
+_words = st.sampled_from(
+    ["codewhisperer", "buffered", "convert", "memory", "/a.json", "~/b.json", "0.0.0.0:1", "https://a.b"]
+)
 _scalars = (
     st.none()
     | st.booleans()
     | st.integers()
+    | st.sampled_from([999, 1000, 5000, 60_000, 7_200_000, 31 * 86_400_000])
     | st.floats()
     | st.text(max_size=12)
     | _words
@@ -46,10 +49,14 @@ _providers = st.fixed_dictionaries(
         "accounts": st.lists(_accounts, max_size=3) | _values,
     },
 )
+_keys = st.sampled_from(["made-up", {"env": "GATEWAY_KEY"}, None]) | _values
 _documents = _values | st.fixed_dictionaries(
     {},
     optional={
         **dict.fromkeys(_SECTIONS, _values),
+        "server": st.fixed_dictionaries({}, optional={"apiKeys": st.lists(_keys, max_size=2), "adminKey": _keys}),
+        "state": st.fixed_dictionaries({}, optional={"kind": _words, "path": _words | _values}) | _values,
+        "health": st.fixed_dictionaries({}, optional=dict.fromkeys(full_document()["health"], _scalars)) | _values,
         "providers": st.dictionaries(st.sampled_from(["p", "team", "team-account1"]), _providers | _values),
     },
 )
@@ -71,6 +78,10 @@ def test_any_document_is_a_configuration_or_a_list_of_problems_with_places(docum
         assert outcome.providers
         assert len({provider.id for provider in outcome.providers}) == len(outcome.providers)
         assert len({provider.token_file for provider in outcome.providers}) == len(outcome.providers)
+        assert outcome.state.path not in {provider.token_file for provider in outcome.providers}
+        assert outcome.state.kind == "file" or outcome.state.path is None
+        assert 1 <= outcome.health.backoff_base <= outcome.health.backoff_cap <= 31 * 86_400
+        assert outcome.server.admin_key not in outcome.server.api_keys
         return
     assert outcome.problems
     keys = [join("", key) for key in document] if isinstance(document, dict) else []
@@ -171,9 +182,10 @@ def test_a_changed_place_is_the_one_that_is_named(place: tuple[str | int, ...], 
     assume(isinstance(outcome, ConfigError))
     assert isinstance(outcome, ConfigError)
     named = [problem.path for problem in outcome.problems]
-    # A bind address that others reach asks for keys, an account on another's token file is named where the second is,
-    # and of authentication and accounts together neither is the wrong one.
-    also = "server.apiKeys" if place == ("server", "bind") else None
+    # A bind address that others reach asks for keys, a first pause beyond the longest is named where that is, an
+    # account on another's token file where the second is, and of authentication and accounts together neither is
+    # the wrong one.
+    also = {"server.bind": "server.apiKeys", "health.backoffBaseMs": "health.backoffCapMs"}.get(_written(place))
     assert all(
         path.startswith((_written(place), "providers.team") if place[0] == "providers" else _written(place))
         or path == also

@@ -6,17 +6,7 @@ from hypothesis import strategies as st
 
 from core.events import ServiceError, Undecodable, parse_error
 from core.eventstream import Fault, FaultReason
-from core.failures import (
-    ROWS,
-    Failure,
-    Kind,
-    Refusal,
-    classify,
-    classify_fault,
-    parse_retry_after,
-    prompt_too_long,
-    refuse,
-)
+from core.failures import ROWS, Failure, Kind, Row, classify, classify_fault, parse_retry_after
 from core.times import Epoch
 
 
@@ -165,6 +155,31 @@ def test_every_error_is_of_some_kind_that_has_a_row(error: ServiceError, size: i
 
 def test_every_kind_has_a_row() -> None:
     assert set(ROWS) == set(Kind)
+    assert ROWS[Kind.TOKEN_FILE] == Row(retries=0, backoff=False, another_account=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason", "status", "is_daily"),
+    [
+        ("ThrottlingException", "DAILY_REQUEST_COUNT", 429, True),
+        ("ThrottlingException", "MONTHLY_REQUEST_COUNT", 429, False),
+        ("ServiceQuotaExceededException", "OVERAGE_REQUEST_LIMIT_EXCEEDED", 402, False),
+        ("ServiceQuotaExceededException", None, 402, False),
+        ("", "DAILY_REQUEST_COUNT", None, True),
+        ("ThrottlingException", None, 429, False),
+    ],
+)
+def test_a_quota_of_a_day_is_told_from_one_of_a_month(
+    name: str, reason: str | None, status: int | None, is_daily: bool
+) -> None:
+    assert classify(ServiceError(name, reason, "", status)).is_daily is is_daily
+
+
+def test_how_long_to_wait_goes_with_the_failure() -> None:
+    error = ServiceError("ThrottlingException", None, "slow down", 429)
+    assert classify(error, retry_after=30.0) == Failure(
+        kind=Kind.RATE_LIMIT, message="the service answered 429 ThrottlingException: slow down", retry_after=30.0
+    )
 
 
 NOW = Epoch(1_700_000_000.0)  # Tue, 14 Nov 2023 22:13:20 GMT
@@ -190,95 +205,3 @@ NOW = Epoch(1_700_000_000.0)  # Tue, 14 Nov 2023 22:13:20 GMT
 )
 def test_retry_after_holds_seconds_or_a_date(value: str | None, expected: float | None) -> None:
     assert parse_retry_after(value, NOW) == expected
-
-
-def _fail(kind: Kind, message: str = "why", retry_after: float | None = None) -> Failure:
-    return Failure(kind=kind, message=message, retry_after=retry_after)
-
-
-def _refuse(*failures: tuple[str, Failure], ended_by: Failure | None = None) -> Refusal:
-    return refuse(failures, ended_by=ended_by, prompt_tokens=1000, window=200_000)
-
-
-@pytest.mark.parametrize(
-    ("kinds", "error_type", "should_retry"),
-    [
-        ([], "overloaded_error", None),
-        ([Kind.AUTHENTICATION], "permission_error", False),
-        ([Kind.AUTHENTICATION, Kind.AUTHENTICATION], "permission_error", False),
-        ([Kind.RATE_LIMIT], "rate_limit_error", None),
-        ([Kind.QUOTA], "rate_limit_error", False),
-        ([Kind.RATE_LIMIT, Kind.QUOTA], "rate_limit_error", None),
-        ([Kind.SUSPENDED], "overloaded_error", False),
-        ([Kind.SERVER], "overloaded_error", None),
-        ([Kind.NETWORK], "overloaded_error", None),
-        ([Kind.TIMEOUT], "timeout_error", None),
-        ([Kind.NO_SUCH_MODEL], "not_found_error", False),
-        ([Kind.NOT_ALLOWED], "permission_error", False),
-        ([Kind.AUTHENTICATION, Kind.RATE_LIMIT], "overloaded_error", None),
-        ([Kind.TIMEOUT, Kind.NETWORK], "overloaded_error", None),
-    ],
-)
-def test_one_cause_gives_its_own_error_and_several_an_overload(
-    kinds: list[Kind], error_type: str, should_retry: bool | None
-) -> None:
-    refusal = _refuse(*((f"account{index}", _fail(kind)) for index, kind in enumerate(kinds)))
-    assert (refusal.error_type, refusal.should_retry) == (error_type, should_retry)
-
-
-@pytest.mark.parametrize(
-    ("kind", "error_type", "should_retry"),
-    [
-        (Kind.OVERLOAD, "overloaded_error", None),
-        (Kind.ANSWER, "api_error", False),
-        (Kind.CLIENT, "invalid_request_error", None),
-        (Kind.TIMEOUT, "timeout_error", None),
-    ],
-)
-def test_what_ended_the_matter_decides_whatever_others_said_before(
-    kind: Kind, error_type: str, should_retry: bool | None
-) -> None:
-    ended_by = _fail(kind, "the last word")
-    refusal = _refuse(("a", _fail(Kind.SERVER)), ("b", ended_by), ended_by=ended_by)
-    assert refusal == Refusal(error_type=error_type, message="the last word", should_retry=should_retry)
-
-
-def test_all_accounts_are_named_with_what_each_failed_of() -> None:
-    refusal = _refuse(("a", _fail(Kind.SERVER, "broke")), ("b", _fail(Kind.AUTHENTICATION, "was refused")))
-    assert refusal.message.startswith("a: broke; b: was refused (sign in again")
-
-
-@pytest.mark.parametrize(
-    ("waits", "retry_after", "should_retry"),
-    [
-        ([30.4], 30, None),
-        ([0.0], 1, None),
-        ([60.0], 60, None),
-        ([61.0], None, False),
-        ([3600.0, 5.0], 5, None),
-        ([None, 3600.0], None, None),
-        ([1800.0, 3600.0], None, False),
-        ([None], None, None),
-    ],
-)
-def test_a_client_is_told_to_wait_up_to_a_minute(
-    waits: list[float | None], retry_after: int | None, should_retry: bool | None
-) -> None:
-    refusal = _refuse(*((f"a{i}", _fail(Kind.RATE_LIMIT, "slow down", wait)) for i, wait in enumerate(waits)))
-    assert (refusal.retry_after, refusal.should_retry) == (retry_after, should_retry)
-    for wait in waits:
-        if wait is not None and wait > 60:
-            assert f"(it asks to wait {wait:.0f} seconds)" in refusal.message
-
-
-def test_a_retry_is_not_forbidden_while_an_account_may_be_back_at_once() -> None:
-    refusal = _refuse(("a", _fail(Kind.SERVER)), ("b", _fail(Kind.RATE_LIMIT, "slow down", 3600.0)))
-    assert (refusal.retry_after, refusal.should_retry) == (None, None)
-
-
-@pytest.mark.parametrize(("tokens", "expected"), [(250_000, 250_000), (1000, 200_001), (200_000, 200_001)])
-def test_a_prompt_that_is_too_long_always_has_more_tokens_than_the_maximum(tokens: int, expected: int) -> None:
-    assert prompt_too_long(tokens, 200_000) == f"prompt is too long: {expected} tokens > 200000 maximum"
-    failure = _fail(Kind.TOO_LONG)
-    refusal = refuse([("a", failure)], ended_by=failure, prompt_tokens=tokens, window=200_000)
-    assert refusal == Refusal(error_type="invalid_request_error", message=prompt_too_long(tokens, 200_000))

@@ -15,12 +15,16 @@ import pytest
 import trio
 
 from adapters import ambient
-from adapters.driver import Driver, Rotation
+from adapters.accounts import Accounts
+from adapters.driver import Driver
 from adapters.emulator import Emulator, always, default_account, describe, render_token_file
+from adapters.keeping import Keeper
 from adapters.outbox import Outbox
+from adapters.stores import MemoryStore
 from adapters.tokens import TokenFile
 from adapters.upstream import Upstream
 from core.dialogue import AttemptFailed, Notice
+from core.health import HealthPolicy
 from core.phases import Policy
 from core.selection import Provider
 from tests.builders import SHELL_TOOL, asked
@@ -157,13 +161,30 @@ async def _driver(folder: Path, scenario: str, policy: Policy) -> AsyncIterator[
             provider.token_file, refresh_url=provider.refresh_url, post=upstream.fetch, epoch=ambient.epoch,
             user_agent="test", log=lambda _: None,
         )  # fmt: skip
-        yield Driver(rotation=Rotation((provider,)), tokens={"a": tokens}, upstream=upstream, policy=policy)
+        accounts = Accounts(
+            (provider,), policy=HealthPolicy(), keeper=Keeper(MemoryStore(), log=lambda _: None),
+            tokens={"a": tokens}, epoch=ambient.epoch,
+        )  # fmt: skip
+        yield Driver(accounts=accounts, tokens={"a": tokens}, upstream=upstream, policy=policy)
         nursery.cancel_scope.cancel()
     await upstream.aclose()
 
 
+class _Heard:
+    """What an exchange tells."""
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+
+    def hear(self, notice: Notice) -> None:
+        self.notices.append(notice)
+
+    def processed(self, seconds: float) -> None:
+        assert seconds >= 0
+
+
 async def _ask(driver: Driver, *, stream: bool) -> tuple[Outbox, list[Notice]]:
-    notices: list[Notice] = []
+    heard = _Heard()
     outbox = Outbox()
     question = asked(
         stream=stream, tools=[SHELL_TOOL], messages=[{"role": "user", "content": "Run a command, please"}],
@@ -181,8 +202,8 @@ async def _ask(driver: Driver, *, stream: bool) -> tuple[Outbox, list[Notice]]:
     question = msgspec.structs.replace(
         question, conversion=msgspec.structs.replace(conversion, request=request), jitter=0.0
     )
-    await driver.drive(question, outbox, notices.append)
-    return outbox, notices
+    await driver.drive(question, outbox, heard)
+    return outbox, heard.notices
 
 
 @pytest.mark.parametrize("scenario", ROWS)
@@ -191,8 +212,9 @@ async def test_a_client_gets_an_answer_or_the_error_that_it_is(
 ) -> None:
     monkeypatch.setattr("core.exchange.BACKOFF_BASE", 0.01)
     expected, kinds = ROWS[scenario]
-    async with _driver(tmp_path, scenario, POLICY) as driver:
-        for stream in (False, True):
+    for stream in (False, True):
+        # Each with a driver of its own: the account's health would remember what the other met.
+        async with _driver(tmp_path, scenario, POLICY) as driver:
             outbox, notices = await _ask(driver, stream=stream)
             whole = await outbox.first()
             failed = [notice.failure.kind.value for notice in notices if isinstance(notice, AttemptFailed)]
