@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 import trio
@@ -20,10 +20,15 @@ from core.credentials import Token, fingerprint
 from core.errors import StagewhisperError
 from core.health import Availability, Health, HealthPolicy, Standing, availability
 from core.ledger import (
+    describe,
     encode_cursor,
     encode_health,
+    is_told,
+    join_cursor,
     key_of,
+    merge_cursor,
     merge_health,
+    must_last,
     parse_cursor,
     parse_health,
     render_health,
@@ -44,8 +49,16 @@ class TokenSource(Protocol):
         """The token as its file has it."""
 
 
+Tell: TypeAlias = Callable[[str, bool], None]
+"""Takes a line for whoever runs the gateway, on an account whose state is another one now, and whether that is good."""
+
+
 class UnknownAccount(StagewhisperError):
     """There is no account of that id. Names those that there are."""
+
+
+class NotKept(StagewhisperError):
+    """What a person did to an account would not survive the end of the process."""
 
 
 ACTIONS: Mapping[str, health.Signal] = {
@@ -56,9 +69,7 @@ ACTIONS: Mapping[str, health.Signal] = {
 """What a person may do to an account."""
 
 _HEALTH_CODEC = Codec(encode_health, parse_health, merge_health)
-_CURSOR_CODEC: Codec[Cursor] = Codec(
-    encode_cursor, parse_cursor, lambda base, mine, theirs: theirs if mine == base else mine
-)
+_CURSOR_CODEC = Codec(encode_cursor, parse_cursor, merge_cursor)
 
 
 class Accounts:
@@ -72,17 +83,20 @@ class Accounts:
         keeper: Keeper,
         tokens: Mapping[str, TokenSource],
         epoch: Callable[[], Epoch],
+        tell: Tell,
     ) -> None:
         self._providers = {provider.id: provider for provider in providers}
         self._policy = policy
         self._keeper = keeper
         self._tokens = tokens
         self._epoch = epoch
+        self._tell = tell
         self._cells: dict[str, Cell[Health]] = {
             provider.id: keeper.cell(key_of(provider), Health(provider_id=provider.id), _HEALTH_CODEC)
             for provider in providers
         }
-        self._cursor = keeper.cell("cursor", Cursor(), _CURSOR_CODEC)
+        self._kept_cursor = keeper.cell("cursor", Cursor(), _CURSOR_CODEC)
+        self._cursor: Cursor | None = None  # the kept one until the first turn
 
     def turns(self) -> Turns:
         """The turns of one exchange."""
@@ -91,9 +105,12 @@ class Accounts:
     def take(self, excluded: Sequence[str]) -> tuple[Provider | None, health.Turn | None, tuple[Absence, ...]]:
         """The account whose turn it is, and that turn; or why there is none."""
         providers, healths, now = tuple(self._providers.values()), self._healths(), self._epoch()
-        provider, self._cursor.value = choose(providers, healths, self._cursor.value, excluded, now)
+        kept = self._kept_cursor.value
+        cursor = kept if self._cursor is None else join_cursor(self._cursor, kept)
+        provider, cursor = choose(providers, healths, cursor, excluded, now)
+        self._cursor = self._kept_cursor.value = cursor
         if provider is None:
-            return None, None, absences(providers, healths, self._cursor.value, now)
+            return None, None, absences(providers, healths, cursor, now)
         turn = health.next_turn(healths[provider.id])
         self.signal(provider.id, health.Taken())
         return provider, turn, ()
@@ -102,15 +119,26 @@ class Accounts:
         """Tell an account's health of something; whether that changed what must not be lost."""
         cell = self._cells[provider_id]
         before, cell.value = cell.value, health.step(cell.value, signal, now=self._epoch(), policy=self._policy)
-        after = cell.value
-        return _must_last(before) != _must_last(after)
+        if is_told(before, cell.value):
+            self._say(cell.value)
+        return must_last(before) != must_last(cell.value)
+
+    def _say(self, state: Health) -> None:
+        now = self._epoch()
+        self._tell(f"account={state.provider_id} is {describe(state, now)}", _is_healthy(state, now))
+
+    def tell_who_is_out(self) -> None:
+        """Tell of each account that cannot be used as it should be."""
+        for state in self._healths().values():
+            if not _is_healthy(state, self._epoch()):
+                self._say(state)
 
     def _healths(self) -> dict[str, Health]:
         return {provider_id: cell.value for provider_id, cell in self._cells.items()}
 
-    async def settle(self) -> None:
-        """Wait until what must not be lost is written."""
-        await self._keeper.settle()
+    async def settle(self) -> bool:
+        """Wait until what must not be lost is written; whether it is."""
+        return await self._keeper.settle()
 
     # --- tokens that changed -----------------------------------------------------------------------------------
 
@@ -158,17 +186,20 @@ class Accounts:
 
         Raises:
             UnknownAccount: there is none of that id.
+            NotKept: it is done in this process, but could not be written.
         """
         if provider_id not in self._providers:
             raise UnknownAccount(f"there is no account {provider_id[:64]!r}; there are {', '.join(self._providers)}")
-        self.signal(provider_id, ACTIONS[action])
+        # What another process has done meanwhile is taken in first: what only looks done already would change nothing.
         await self.settle()
+        self.signal(provider_id, ACTIONS[action])
+        if not await self.settle():
+            raise NotKept(f"{action} {provider_id}: done in this process, but it could not be written: see the log")
         return self._render(provider_id)
 
 
-def _must_last(state: Health) -> object:
-    """What of an account's state no crash may lose."""
-    return state.standing is Standing.PERMANENT, state.rejected, state.is_disabled
+def _is_healthy(state: Health, now: Epoch) -> bool:
+    return state_of(state, now) == Standing.HEALTHY.value
 
 
 class Turns:
@@ -192,7 +223,7 @@ class Turns:
             return
         match notice:
             case dialogue.AnswerBegan():
-                self._signal(health.Released(self._turn))
+                self._signal(health.Began(self._turn))
             case dialogue.Succeeded():
                 self._signal(health.Answered(self._turn))
             case dialogue.AttemptFailed(failure=failure, fingerprint=None):
@@ -200,7 +231,7 @@ class Turns:
             case dialogue.AttemptFailed(failure=failure, fingerprint=refused):
                 self._refused = health.Failed(self._turn, failure, refused)
 
-    def _signal(self, signal: health.Answered | health.Failed | health.Released) -> None:
+    def _signal(self, signal: health.Began | health.Answered | health.Failed | health.Released) -> None:
         self._is_urgent |= self._accounts.signal(signal.turn.provider_id, signal)
 
     async def settle(self) -> None:

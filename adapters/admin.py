@@ -9,7 +9,7 @@ import msgspec
 from quart import Response
 from quart_trio import QuartTrio
 
-from adapters.accounts import ACTIONS, Accounts, UnknownAccount
+from adapters.accounts import ACTIONS, Accounts, NotKept, UnknownAccount
 from adapters.telemetry import Telemetry
 from core.errors import ClientRequestError
 
@@ -52,6 +52,8 @@ def add_routes(app: QuartTrio, accounts: Accounts, telemetry: Telemetry) -> None
             return _json(await accounts.act(account_id, action))
         except UnknownAccount as error:
             raise ClientRequestError("", str(error), error_type="not_found_error") from None
+        except NotKept as error:
+            raise ClientRequestError("", str(error), error_type="api_error") from None
 
 
 def _json(value: dict[str, object], status: int = 200) -> Response:

@@ -12,7 +12,7 @@ import sys
 import trio
 
 from adapters.configfile import load_config
-from adapters.gateway import Gateway, check_state, check_token_files, explain_state
+from adapters.gateway import Gateway, check_state, check_token_files, explain_state, warn_of
 from adapters.http1 import speak_http1_alone
 from adapters.stores import StoreError
 from core.config import ConfigError
@@ -23,8 +23,10 @@ def _load() -> Gateway:
         config = load_config(None, os.environ)
     except ConfigError as error:
         sys.exit(str(error))
-    if problems := check_token_files(config):
-        sys.exit("\n".join(problems))
+    grave, light = check_token_files(config)
+    if grave:
+        sys.exit("\n".join([*grave, *light]))
+    warn_of(light)
     if not trio.lowlevel.in_trio_run():  # where it is imported by a server that runs already
         try:
             trio.run(check_state, config)  # later, the server would make a traceback of it

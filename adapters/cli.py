@@ -34,6 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever read what was printed has had enough. What is still to be flushed at the end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 
@@ -64,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Show the accounts' health, or change that of one: through the gateway that runs, "
         "else on the state that the last one left.",
     )
-    accounts.set_defaults(run=_accounts)
+    accounts.set_defaults(run=_accounts, parser=accounts)
     _add_config(accounts)
     accounts.add_argument("action", nargs="?", choices=("list", "recover", "disable", "enable"), default="list",
                           help="list them (the default), use one again, take one out of use, put it back")  # fmt: skip
@@ -124,13 +128,13 @@ def _add_log(parser: argparse.ArgumentParser, level: str = "info") -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     from adapters import logs
-    from adapters.gateway import Gateway, explain_state
+    from adapters.gateway import Gateway, explain_state, warn_of
     from adapters.serve import serve
     from adapters.stores import StoreError
 
     logs.configure(options.log_level, options.log_format)
     config = _load(options.config, bind=options.bind)
-    _check_token_files(config)
+    warn_of(_check_token_files(config))
     listener, url = _listen(config.server.host, config.server.port)
 
     async def run() -> None:
@@ -150,7 +154,8 @@ def _check(options: argparse.Namespace) -> None:
     from adapters.gateway import describe_accounts
 
     config = _load(options.config)
-    _check_token_files(config)
+    if problems := _check_token_files(config):
+        raise Unusable("\n".join(problems))
     file = Path(options.config) if options.config else find_config(os.environ)
     _say(f"configuration: {file or 'none, so the defaults'}; {len(config.catalogue)} models; accounts, in turn:")
     for line in describe_accounts(config):
@@ -162,7 +167,7 @@ def _accounts(options: argparse.Namespace) -> None:
 
     action = None if options.action == "list" else options.action
     if (action is None) != (options.id is None):
-        raise Unusable("list takes no account" if action is None else f"accounts {action} needs the account's ID")
+        options.parser.error("list takes no account" if action is None else f"{action} needs the account's ID")
     config = _load(options.config)
     try:
         accounts, note = trio.run(partial(manage, config, action, options.id or "", url=options.url))
@@ -231,7 +236,8 @@ def _emulate(options: argparse.Namespace) -> None:
 
 def _say(text: str) -> None:
     """Print for the user, at once: others wait for these lines."""
-    print(text, flush=True)
+    sys.stdout.write(f"{text}\n")  # in one piece: whoever reads may be gone by the second
+    sys.stdout.flush()
 
 
 def _load(path: str | None, *, bind: str | None = None) -> Config:
@@ -244,11 +250,14 @@ def _load(path: str | None, *, bind: str | None = None) -> Config:
         raise Unusable("\n".join(f"{source}{problem}" for problem in error.problems)) from None
 
 
-def _check_token_files(config: Config) -> None:
+def _check_token_files(config: Config) -> list[str]:
+    """What is wrong with token files that a gateway can do without."""
     from adapters.gateway import check_token_files
 
-    if problems := check_token_files(config):
-        raise Unusable("\n".join(problems))
+    grave, light = check_token_files(config)
+    if grave:
+        raise Unusable("\n".join([*grave, *light]))
+    return light
 
 
 def _listen(host: str, port: int) -> tuple[socket.socket, str]:

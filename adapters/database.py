@@ -104,10 +104,8 @@ def _in_our_words() -> Iterator[None]:
     except sqlite3.Error as error:
         is_busy = _code(error) == sqlite3.SQLITE_BUSY
         raise DatabaseError("another process has kept it locked" if is_busy else _line(str(error))) from None
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # the latter for paths that are none, and where SQLite quotes what is no text
+    # ValueError for paths that are none, and where SQLite quotes what is no text.
+    except (OSError, ValueError) as error:
         raise DatabaseError(_line(files.explain(error))) from None
 
 

@@ -49,6 +49,9 @@ class Driver:
                 await self._loop(asked, outbox, listener, turns, nursery)
                 nursery.cancel_scope.cancel()
         finally:
+            # A client that left must not be the reason why an account is judged without a look at its token.
+            with trio.CancelScope(shield=True):
+                await turns.settle()
             turns.close()
 
     async def _loop(
@@ -62,8 +65,8 @@ class Driver:
                     await turns.settle()
                     outbox.send(sse.encode_events(notice.events))
                 else:
-                    turns.hear(notice)
                     listener.hear(notice)
+                    turns.hear(notice)
             await turns.settle()
             match step.want:
                 case dialogue.WholeAnswer() as whole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import trio
 from quart_trio import QuartTrio
@@ -36,7 +37,12 @@ class Gateway:
         self._keeper = Keeper(make_store(config), log=_log.warning)
         self._background = trio.CancelScope()
         self._accounts = Accounts(
-            config.providers, policy=config.health, keeper=self._keeper, tokens=self._tokens, epoch=ambient.epoch
+            config.providers,
+            policy=config.health,
+            keeper=self._keeper,
+            tokens=self._tokens,
+            epoch=ambient.epoch,
+            tell=_tell,
         )
         account_ids = [provider.id for provider in config.providers]
         self._telemetry = Telemetry(account_ids=account_ids, accounts=self._accounts, keeper=self._keeper)
@@ -66,6 +72,7 @@ class Gateway:
 
     async def _start(self) -> None:
         await self.open()
+        self._accounts.tell_who_is_out()
         self.app.nursery.start_soon(self._run)
 
     async def _run(self) -> None:
@@ -86,11 +93,11 @@ class Gateway:
         return status, body
 
     async def _close(self) -> None:
-        async with trio.open_nursery() as nursery:  # each may wait for its lock, up to a minute
+        self._background.cancel()
+        async with trio.open_nursery() as nursery:  # each token file may wait for its lock, up to a minute
+            nursery.start_soon(self._keeper.close)
             for token_file in self._tokens.values():
                 nursery.start_soon(_flush, token_file)
-        self._background.cancel()
-        await self._keeper.close()
         await self._upstream.aclose()
 
 
@@ -118,27 +125,41 @@ def explain_state(error: StoreError) -> str:
     return f"{error} (state.path names another file; state.kind memory keeps none)"
 
 
+def _tell(line: str, is_good: bool) -> None:
+    _log.log(logging.INFO if is_good else logging.WARNING, "%s", line)
+
+
 async def _flush(token_file: TokenFile) -> None:
     if not await token_file.flush():
         _log.error("%s: the new token could not be written into its file", token_file.path)
 
 
-def check_token_files(config: Config) -> list[str]:
-    """What is wrong with the accounts' token files, a line each."""
-    problems = []
+def check_token_files(config: Config) -> tuple[list[str], list[str]]:
+    """What is wrong with the accounts' token files, a line each: what keeps a gateway from starting, and what does not.
+
+    One that cannot be read leaves its account out until it can. A token that could not be written back would be lost
+    with its first refresh.
+    """
+    grave, light = [], []
     for provider in config.providers:
         try:
             token = check_writable(provider.token_file)
         except TokenUnreadable as error:
             advice = "sign in with the program that writes it, or name another file in tokenFilePath"
-            problems.append(f"providers.{provider.id}: {error} ({advice})")
+            light.append(f"providers.{provider.id}: {error} ({advice})")
         except TokenError as error:
-            problems.append(f"providers.{provider.id}: {error}")
+            grave.append(f"providers.{provider.id}: {error}")
         else:
             if token.refresh_token is None and is_expired(token, ambient.epoch()):
                 path = provider.token_file
-                problems.append(f"providers.{provider.id}: {path}: has expired, and has no refreshToken")
-    return problems
+                light.append(f"providers.{provider.id}: {path}: has expired, and has no refreshToken")
+    return (grave, light) if grave or len(light) < len(config.providers) else (light, [])
+
+
+def warn_of(problems: Sequence[str]) -> None:
+    """Say in the log what the gateway does without."""
+    for problem in problems:
+        _log.warning("%s", problem)
 
 
 def describe_accounts(config: Config) -> list[str]:

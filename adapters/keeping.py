@@ -51,7 +51,6 @@ class Cell(Generic[T]):
         self._base = start  # what both this process's value and the store's go back to
         self._data: bytes | None = codec.encode(start)  # what the store has; None: it has to be written
         self._looked_at: T | None = start  # the last value that was found to be no other than that
-        self._sent: tuple[T, bytes] | None = None  # what is being written, or was with an outcome that is unknown
 
     def unwritten(self) -> tuple[T, bytes] | None:
         """The value and its encoding, where the store has another one."""
@@ -64,30 +63,17 @@ class Cell(Generic[T]):
             return None
         return value, data
 
-    def is_being_written(self, value: T, data: bytes) -> None:
-        """Take note of what is being written: until its outcome is known, it may be what the store has."""
-        self._sent = value, data
-
-    def was_refused(self) -> None:
-        """Take note that another process was faster."""
-        self._sent = None
-
     def was_written(self, value: T, data: bytes, version: int) -> None:
         """Take note of what the store has now."""
         self._base = self._looked_at = value
         self._data = data
-        self._sent = None
         self.version = version
 
     def was_replaced(self, data: bytes, version: int) -> None:
         """Take in what another process wrote. Raises: StagewhisperError, and the value stays."""
-        if self._sent is not None and self._sent[1] == data:
-            # Our own, from a write that was done and reported as failed: merged, it would count twice.
-            self.was_written(*self._sent, version)
-        else:
-            theirs = self._codec.parse(data)
-            self.value = self._codec.merge(self._base, self.value, theirs)
-            self.was_written(theirs, data, version)
+        theirs = self._codec.parse(data)
+        self.value = self._codec.merge(self._base, self.value, theirs)
+        self.was_written(theirs, data, version)
 
     def was_lost(self) -> None:
         """Take note that the store has no value any more: this one is to be written."""
@@ -167,6 +153,7 @@ class Keeper:
             self._is_asked.set()
             await coming.over.wait()
             return coming.is_written
+        self._complain(f"the state could not be written within {_PATIENCE:g} seconds")
         return False
 
     async def close(self) -> None:
@@ -190,14 +177,17 @@ class Keeper:
                 await self._read()
             except StoreError as error:
                 self._is_known = False  # as the store says: what is in it then is unknown
-                if str(error) not in self._troubles:
-                    self._log(f"{error}; what changes is kept in memory until it can be written")
-                self._troubles.add(str(error))
+                self._complain(str(error))
                 return False
             if self._troubles:
                 self._log("the state can be written again")
                 self._troubles.clear()
             return is_written
+
+    def _complain(self, trouble: str) -> None:
+        if trouble not in self._troubles:
+            self._log(f"{trouble}; what changes is kept in memory until it can be written")
+        self._troubles.add(trouble)
 
     async def _write_all(self) -> bool:
         """Write what changed; False where other processes were faster every time."""
@@ -215,14 +205,9 @@ class Keeper:
         if not changed:
             return True
         writes = {key: (self._cells[key].version, data) for key, (_, data) in changed.items()}
-        for key, sent in changed.items():
-            self._cells[key].is_being_written(*sent)
         written = await self._store.compare_and_set(writes)
-        for key, sent in changed.items():
-            if key in written:
-                self._cells[key].was_written(*sent, written[key])
-            else:
-                self._cells[key].was_refused()
+        for key, version in written.items():
+            self._cells[key].was_written(*changed[key], version)
         return len(written) == len(changed)
 
     async def _read(self) -> None:

@@ -20,6 +20,7 @@ from structlog.typing import EventDict, Processor
 
 from core import dialogue
 from core.summary import Outcome, Summary
+from core.times import Epoch, render_date
 
 _log = logging.getLogger("stagewhisper")
 
@@ -41,7 +42,14 @@ def formatter(form: Form) -> logging.Formatter:
     render = _render_json if form == "json" else _render_text
     layout = "%(message)s" if form == "json" else "%(asctime)s %(levelname)-7s %(message)s"
     processors: list[Processor] = [structlog.processors.format_exc_info, cast("Processor", render)]
-    return ProcessorFormatter(processors=processors, fmt=layout)
+    return _Formatter(processors=processors, fmt=layout)
+
+
+class _Formatter(ProcessorFormatter):
+    """Dates as everything else that is shown has them: in UTC."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802, ARG002  # logging's
+        return render_date(Epoch(record.created))
 
 
 # --- what is said of a request ---------------------------------------------------------------------------------
@@ -51,7 +59,7 @@ class _Line(dict[str, Any]):
     """The members of a line. As text it is what a person reads, also for handlers that are not ours."""
 
     def __str__(self) -> str:
-        return _on_one_line(_TEXTS[self["event"]](self))
+        return on_one_line(_TEXTS[self["event"]](self))
 
 
 def _to_line(_logger: object, _method: str, members: EventDict) -> EventDict:
@@ -190,17 +198,17 @@ def _in_one_word(value: object) -> object:
     return value if not isinstance(value, str) or _WORD.fullmatch(value) else ascii(value)
 
 
-def _on_one_line(text: str) -> str:
+def on_one_line(text: str) -> str:
     """A text in which all that is not printable is escaped: ends of lines, and what terminals obey."""
     return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def _render_text(_logger: object, _method: str, members: EventDict) -> str:
     # A line of ours is its own text; what is copied out of it for us is not.
-    event = str(members["_record"].msg) if members["_from_structlog"] else _on_one_line(members["event"])
+    event = str(members["_record"].msg) if members["_from_structlog"] else on_one_line(members["event"])
     # Indented, no line of an exception's text can pass for one of the log.
     more = "\n".join(members.get(name, "") for name in ("stack_info", "exception"))
-    return "\n".join([event, *(f"  {_on_one_line(line)}" for line in more.split("\n") if line)])
+    return "\n".join([event, *(f"  {on_one_line(line)}" for line in more.split("\n") if line)])
 
 
 # --- for a program ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Both ways lead to the same state: a gateway takes in within a second what anothe
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -13,12 +14,13 @@ import msgspec
 import trio
 
 from adapters import ambient
-from adapters.accounts import Accounts, UnknownAccount
-from adapters.gateway import make_store
+from adapters.accounts import Accounts, NotKept, UnknownAccount
+from adapters.gateway import explain_state, make_store
 from adapters.keeping import Keeper
+from adapters.logs import on_one_line
 from adapters.stores import StoreError
 from adapters.upstream import Unreachable, Upstream
-from core.addresses import is_loopback, local_url
+from core.addresses import AddressError, is_loopback, local_url, split_url
 from core.config import Config
 from core.http import Call
 
@@ -64,15 +66,21 @@ async def manage(
     Raises:
         Unmanageable: it cannot be done.
     """
-    found = local_url(config.server.host, config.server.port) if url is None else url
+    found = local_url(config.server.host, config.server.port)
+    if url is not None:
+        try:
+            found = "".join(split_url(url))
+        except AddressError as error:
+            raise Unmanageable(f"--url: {error}") from None
     notes = []
     if found is not None:
         try:
-            return await _manage_through(found, config.server.admin_key, action, account_id), ""
+            rendered = await _manage_through(found, config.server.admin_key, action, account_id)
+            return rendered, "" if url is not None else f"from the gateway on {found}"
         except Unreachable as error:
             if url is not None:
                 raise Unmanageable(str(error)) from None
-            notes.append(f"no gateway answers on {found}: this is the stored state")
+            notes.append(f"no gateway answers on {found} (--url names another address): this is the stored state")
     rendered, troubles = await _manage_stored(config, action, account_id)
     return rendered, "\n".join([*notes, *troubles])
 
@@ -92,7 +100,7 @@ async def _manage_through(url: str, admin_key: str | None, action: str | None, a
     method, address = "GET" if action is None else "POST", f"{url.rstrip('/')}/admin/accounts{target}"
     call = Call(method=method, url=address, headers=headers, body=b"")
     # A proxy has no business with an address of this machine, nor with the key that goes there.
-    upstream = Upstream(connect_timeout=_PATIENCE, proxies=not is_loopback(_host_of(url)))
+    upstream = Upstream(connect_timeout=_PATIENCE, proxies=not is_loopback(urlsplit(url).hostname or ""))
     try:
         with trio.fail_after(_PATIENCE):
             status, body = await upstream.fetch(call, max_bytes=_MAX_BYTES)
@@ -109,14 +117,10 @@ async def _manage_through(url: str, admin_key: str | None, action: str | None, a
         problem = _printable(msgspec.json.decode(body, type=_Error).error.message)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
         raise Unmanageable(f"{url} answered {status}, and not as a gateway does") from None
+    if status == 401:
+        sent = "none was sent" if admin_key is None else "that of the configuration was sent"
+        problem = f"{problem} ({sent}; --config names another configuration)"
     raise Unmanageable(f"{url} answered {status}: {problem}")
-
-
-def _host_of(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 async def _manage_stored(config: Config, action: str | None, account_id: str) -> tuple[list[dict[str, Any]], list[str]]:
@@ -129,61 +133,77 @@ async def _manage_stored(config: Config, action: str | None, account_id: str) ->
         raise Unmanageable("a gateway's state is in its memory alone (state.kind), and none answers")
     troubles: list[str] = []
     keeper = Keeper(make_store(config), log=troubles.append)
-    accounts = Accounts(config.providers, policy=config.health, keeper=keeper, tokens={}, epoch=ambient.epoch)
+    accounts = Accounts(
+        config.providers,
+        policy=config.health,
+        keeper=keeper,
+        tokens={},
+        epoch=ambient.epoch,
+        tell=lambda *_: None,  # what is done is shown anyway
+    )
     try:
         await keeper.open()
         try:
-            rendered = accounts.render() if action is None else [await accounts.act(account_id, action)]
-            if action is not None and not await keeper.settle():
-                raise Unmanageable("; ".join(troubles) or "other processes write the state all the time; try again")
-            return rendered, troubles
+            return accounts.render() if action is None else [await accounts.act(account_id, action)], troubles
+        except NotKept:
+            problem = "; ".join(troubles) or "other processes write the state all the time; try again"
+            raise Unmanageable(problem) from None
         finally:
             with trio.move_on_after(_PATIENCE, shield=True):
                 await keeper.close()
-    except (StoreError, UnknownAccount) as error:
-        raise Unmanageable(str(error)) from None
+    except UnknownAccount as error:
+        raise Unmanageable(f"{error} (--config names another configuration, --url another gateway)") from None
+    except StoreError as error:
+        raise Unmanageable(explain_state(error)) from None
 
 
 # --- for a person ----------------------------------------------------------------------------------------------
 
-_HEADINGS = ("ACCOUNT", "STATE", "NEXT TRY", "ATTEMPTS", "ANSWERED", "FAILED", "LAST ERROR")
+_HEADINGS = ("ACCOUNT", "STATE", "NEXT TRY", "TRIED", "GOOD", "FAILED")
+_WIDTH = 100
+
+_NEXT_TRIES = {
+    "permanently_blacklisted": "once recovered",
+    "disabled": "once enabled",
+    "degraded": "where no other is",
+}
 
 
 def render_table(accounts: Sequence[dict[str, Any]]) -> str:
-    """Accounts as a table, a line each."""
-    rows = [_HEADINGS, *(_row(account) for account in accounts)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    """Accounts as a table, a line each. Below those that are not healthy stands their last error."""
+    rows = [_row(account) for account in accounts]
+    widths = [max(len(row[column]) for row in [_HEADINGS, *rows]) for column in range(len(_HEADINGS))]
+    lines = [_render_row(_HEADINGS, widths)]
+    for account, row in zip(accounts, rows, strict=True):
+        lines.append(_render_row(row, widths))
+        if account["state"] != "healthy" and account["errorHistory"]:
+            last = account["errorHistory"][-1]
+            text = _printable(f"{_moment(last['timestamp'])} {last['error']}")
+            lines += textwrap.wrap(text, _WIDTH, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)
+
+
+def _render_row(row: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _row(account: dict[str, Any]) -> tuple[str, ...]:
-    history = account["errorHistory"]
-    last = f"{_moment(history[-1]['timestamp'])} {history[-1]['error']}" if history else ""
-    next_try = "now" if account["isUsable"] else "never by itself"
-    if account["nextTry"]:
-        next_try = _moment(account["nextTry"])
+    state = account["state"]
+    if (next_try := _NEXT_TRIES.get(state)) is None:
+        next_try = _moment(account["nextTry"]) if account["nextTry"] else "now" if account["isUsable"] else "soon"
     counts = (account["totalRequests"], account["successCount"], account["failureCount"])
-    state = account["state"].replace("_", " ")
-    cells = (
-        account["providerId"],
-        state,
-        next_try,
-        *map(str, counts),
-        last if len(last) <= 160 else last[:160] + "...",
-    )
+    cells = (account["providerId"], state.replace("_", " "), next_try, *map(str, counts))
     return tuple(map(_printable, cells))
 
 
 def _printable(text: str) -> str:
     """A text as one line that says nothing to a terminal, whoever wrote it."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)[:1000]
+    return on_one_line(text)[:1000]
 
 
 def _moment(date: str) -> str:
-    """An ISO 8601 date to the second, as people write it."""
-    return date[:19].replace("T", " ") + "Z"
+    """An ISO 8601 date to the minute, as people write it."""
+    return date[:16].replace("T", " ") + "Z"
 
 
 def render_json(accounts: Sequence[dict[str, Any]], *, single: bool) -> str:

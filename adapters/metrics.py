@@ -24,10 +24,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from adapters.ambient import VERSION
+from core.ledger import STATES
 from core.summary import Outcome, Summary
-
-STATES = ("healthy", "degraded", "cooldown", "temporarily_blacklisted", "permanently_blacklisted", "disabled")
-"""The states of an account, each of which is a series of its own."""
 
 REFRESHES = ("refreshed", "refused", "failed")
 """What may come of a refresh."""

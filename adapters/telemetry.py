@@ -21,7 +21,7 @@ class Telemetry:
 
     def __init__(self, *, account_ids: Sequence[str], accounts: Accounts, keeper: Keeper) -> None:
         self._account_ids = account_ids
-        self._stats = keeper.cell("stats", stats.Stats(), _STATS_CODEC)
+        self._stats = keeper.cell("stats", stats.START, _STATS_CODEC)
         self.metrics = Metrics(accounts=account_ids, states=accounts.states)
 
     def follow(self, *, request_id: str, model: str) -> Following:

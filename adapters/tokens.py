@@ -323,7 +323,7 @@ class TokenFile:
 
     async def _refresh(self, lock: files.Lock, seen: TokenCopy, token: Token, call: Call) -> _Landing:
         """Ask, and write the answer down: once the call is sent, nothing cancels this."""
-        outcome = await self._ask_andkeep(seen, token, call)
+        outcome = await self._ask_and_keep(seen, token, call)
         match outcome:
             case credentials.Refreshed(token=renewed):
                 return _Landing(self._choose(await self._write(lock, seen, renewed)), asked=True)
@@ -340,7 +340,7 @@ class TokenFile:
             case _:
                 assert_never(outcome)
 
-    async def _ask_andkeep(self, seen: TokenCopy, token: Token, call: Call) -> credentials.RefreshOutcome:
+    async def _ask_and_keep(self, seen: TokenCopy, token: Token, call: Call) -> credentials.RefreshOutcome:
         """Ask, and put the new token into the journal before anything else is done with it."""
         result = "failed"
         entry = None
@@ -365,7 +365,7 @@ class TokenFile:
         """The token with its registration, which stands beside the file, or beside what the link `path` leads to.
 
         Raises:
-            CredentialsError: it cannot be read.
+            TokenRefreshFailed: it cannot be read now. That says nothing of the token, and is never final.
         """
         if (name := credentials.registration_file(token)) is None:
             return token
@@ -376,8 +376,9 @@ class TokenFile:
             except FileNotFoundError:
                 continue
             except (OSError, CredentialsError) as error:
-                raise CredentialsError(name, files.explain(error)) from None
-        raise CredentialsError("clientIdHash", f"there is no {name} beside the file")
+                problem = f"cannot be refreshed: {name}: {files.explain(error)}"
+                raise TokenRefreshFailed(self.path, problem) from None
+        raise TokenRefreshFailed(self.path, f"cannot be refreshed: there is no {name} beside the file")
 
     async def _ask(self, call: Call, token: Token) -> credentials.RefreshOutcome:
         with trio.move_on_after(self._refresh_timeout):

@@ -77,7 +77,7 @@ _Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The state of one account. Dates are Epochs, for all of it but the last four members is written down.
+    """The state of one account. Dates are Epochs, for all of it but the last five members is written down.
 
     `cause` and `problem` are the failure that led to the present standing, `until` when the account is expected
     back, `look_at` when one request may try it; both None where neither date is known. `rejected` is the fingerprint
@@ -109,6 +109,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How many turns were taken in this process; the last one's number."""
     trial: int | None = None
     """The number of the turn that finds out whether the account works again."""
+    is_answering: bool = False
+    """Whether the service has begun to answer that turn."""
 
 
 class Availability(enum.Enum):
@@ -134,6 +136,8 @@ def availability(health: Health, now: Epoch) -> Availability:
         case Standing.DEGRADED:
             return Availability.READY if next_wakeup(health, now) is None else Availability.SECOND_CHOICE
         case Standing.TEMPORARY | Standing.COOLDOWN:
+            if health.is_answering:
+                return Availability.SECOND_CHOICE  # a good sign, and no more than that
             if next_wakeup(health, now) is not None or health.trial is not None:
                 return Availability.AWAY
             return Availability.TRIAL
@@ -174,6 +178,12 @@ class Taken(msgspec.Struct, frozen=True):
     """The account was chosen for a request; its turn is `next_turn`, read before this."""
 
 
+class Began(msgspec.Struct, frozen=True):
+    """The service has begun to answer an attempt."""
+
+    turn: Turn
+
+
 class Answered(msgspec.Struct, frozen=True):
     """An attempt gave a whole answer."""
 
@@ -193,7 +203,7 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class Released(msgspec.Struct, frozen=True):
-    """A turn keeps nobody else from trying the account any more: it is over, or the service has begun to answer."""
+    """A turn is over, and keeps nobody else from trying the account any more."""
 
     turn: Turn
 
@@ -216,7 +226,7 @@ class Enabled(msgspec.Struct, frozen=True):
     """A person puts the account back into use, with the standing that it has."""
 
 
-Signal: TypeAlias = Taken | Answered | Failed | Released | TokenSeen | Recovered | Disabled | Enabled
+Signal: TypeAlias = Taken | Began | Answered | Failed | Released | TokenSeen | Recovered | Disabled | Enabled
 
 
 def next_turn(health: Health) -> Turn:
@@ -232,12 +242,15 @@ def step(health: Health, signal: Signal, *, now: Epoch, policy: HealthPolicy) ->
             # A last resort while a trial is under way takes nothing from it: that one's end is still awaited.
             is_trial = health.standing in (Standing.TEMPORARY, Standing.COOLDOWN) and health.trial is None
             return msgspec.structs.replace(health, turns=number, trial=number if is_trial else health.trial)
+        case Began(turn):
+            return msgspec.structs.replace(health, is_answering=True) if turn.number == health.trial else health
         case Answered(turn):
             return _answered(health, turn)
         case Failed():
             return _failed(health, signal, now, policy)
         case Released(turn):
-            return msgspec.structs.replace(health, trial=None) if turn.number == health.trial else health
+            is_trial = turn.number == health.trial
+            return msgspec.structs.replace(health, trial=None, is_answering=False) if is_trial else health
         case TokenSeen(fingerprint):
             return _seen(health, fingerprint)
         case Recovered():
@@ -254,7 +267,7 @@ def _back(health: Health) -> Health:
     return msgspec.structs.replace(
         health,
         standing=Standing.HEALTHY, cause=None, problem="", since=None, until=None, look_at=None, rejected=None,
-        trial=None,
+        trial=None, is_answering=False,
     )  # fmt: skip
 
 
@@ -335,6 +348,7 @@ def _failed(health: Health, failed: Failed, now: Epoch, policy: HealthPolicy) ->
         look_at=None if until is None else min(until, now + DAY),
         rejected=failed.fingerprint,
         trial=None,
+        is_answering=False,
     )
     if consequence is Standing.DEGRADED:
         return entered  # it stays in use, so its turns go on

@@ -32,7 +32,7 @@ def encode_health(health: Health) -> bytes:
 
 
 def _settled(health: Health) -> Health:
-    return msgspec.structs.replace(health, era=0, pardoned=0, turns=0, trial=None)
+    return msgspec.structs.replace(health, era=0, pardoned=0, turns=0, trial=None, is_answering=False)
 
 
 _decoder = msgspec.json.Decoder(Health)
@@ -51,6 +51,8 @@ def parse_health(data: bytes) -> Health:
     members = (health.cause, health.since, health.until, health.look_at)
     if tuple(member is not None for member in members) != _MEMBERS.get(health.standing, (True,) * 4):
         raise LedgerError(f"expected the cause and the dates of an account that is {health.standing.value}, got others")
+    if not all(text.isprintable() for text in (health.problem, *(past.error for past in health.errors))):
+        raise LedgerError("expected errors of one line each, got others")
     if health.total_requests != health.success_count + health.failure_count:
         raise LedgerError("expected as many requests as successes and failures, got another number")
     return _settled(msgspec.structs.replace(health, errors=health.errors[-MAX_ERRORS:]))
@@ -81,6 +83,11 @@ def parse_cursor(data: bytes) -> Cursor:
         return msgspec.json.decode(data, type=Cursor)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _unreadable("where the rotations stand", error) from None
+
+
+def must_last(health: Health) -> object:
+    """What of an account's health no crash may lose: what a person did, or has to do something about."""
+    return health.standing is Standing.PERMANENT, health.rejected, health.is_disabled
 
 
 # --- two processes, one account --------------------------------------------------------------------------------
@@ -122,7 +129,28 @@ def merge_health(base: Health, mine: Health, theirs: Health) -> Health:
         return merged
     era = mine.era + 1
     pardoned = era if theirs.standing.gravity < mine.standing.gravity else mine.pardoned
-    return msgspec.structs.replace(merged, **_standing(theirs), era=era, pardoned=pardoned, trial=None)
+    return msgspec.structs.replace(
+        merged, **_standing(theirs), era=era, pardoned=pardoned, trial=None, is_answering=False
+    )
+
+
+def merge_cursor(base: Cursor, mine: Cursor, theirs: Cursor) -> Cursor:
+    """What is kept of the rotations in a process that had `mine` when another wrote `theirs`.
+
+    The positions are anybody's, for each process deals from its own (`join_cursor`): where two would share one, they
+    could fall into step, and the same account would be everybody's.
+    """
+    kept = theirs if mine == base else mine
+    return msgspec.structs.replace(kept, last_resort=_later(mine.last_resort, theirs.last_resort))
+
+
+def join_cursor(own: Cursor, kept: Cursor) -> Cursor:
+    """Where a process's own rotations stand, with the last resort of whoever was the last to need one."""
+    return msgspec.structs.replace(own, last_resort=_later(own.last_resort, kept.last_resort))
+
+
+def _later(one: Epoch | None, other: Epoch | None) -> Epoch | None:
+    return max((date for date in (one, other) if date is not None), default=None)
 
 
 def _sum(base: Health, mine: Health, theirs: Health, name: str) -> int:
@@ -158,16 +186,39 @@ def _standing(health: Health) -> dict[str, Any]:
 # --- what is shown ---------------------------------------------------------------------------------------------
 
 
+_DISABLED = "disabled"
+STATES = (*(standing.value for standing in Standing), _DISABLED)
+"""The states that an account may be shown in."""
+
+
 def state_of(health: Health, now: Epoch) -> str:
-    """The account's state in one word: a standing's, or `disabled`."""
+    """The account's state in one word, which is one of `STATES`."""
     if health.is_disabled:
-        return "disabled"
+        return _DISABLED
     return health.standing.value if _holds(health, now) else Standing.HEALTHY.value
 
 
 def _holds(health: Health, now: Epoch) -> bool:
     """Whether its standing still keeps it from its ordinary turns. Being degraded ends by itself."""
     return health.standing is not Standing.DEGRADED or next_wakeup(health, now) is not None
+
+
+def is_told(before: Health, after: Health) -> bool:
+    """Whether a change is worth a line in the log: what the account may be used for, not what is counted."""
+    return (before.standing, before.is_disabled, before.until) != (after.standing, after.is_disabled, after.until)
+
+
+def describe(health: Health, now: Epoch) -> str:
+    """The account's state in a few words of one line, for the log: since when it need not say, until when it does."""
+    state = state_of(health, now)
+    if state == Standing.HEALTHY.value:
+        return state
+    words = state.replace("_", " ")
+    if health.is_disabled:
+        return f"{words} (stagewhisper accounts enable {health.provider_id})"
+    if health.standing is Standing.PERMANENT:
+        return f"{words}: sign in again, or run: stagewhisper accounts recover {health.provider_id}"
+    return words if health.until is None else f"{words} until {render_date(health.until)}"
 
 
 def render_health(provider: Provider, health: Health, now: Epoch) -> dict[str, object]:

@@ -28,6 +28,7 @@ class Absence(msgspec.Struct, frozen=True, kw_only=True):
     """Why an account cannot be used. `kind` is None for one that a person took out of use.
 
     `back_in` (seconds) and `back_at` are when a request may try it again; both None if only a person can change that.
+    `expected_at` is when it is expected to work, where that is known to be later.
     """
 
     provider_id: str
@@ -35,6 +36,7 @@ class Absence(msgspec.Struct, frozen=True, kw_only=True):
     problem: str
     back_in: float | None
     back_at: Epoch | None
+    expected_at: Epoch | None = None
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,6 +145,8 @@ def _explain(account: str, kind: Kind | None, failure: Failure | None, absence: 
             "sign in again with the program that wrote its token file, check its profileArn, "
             f"or run: stagewhisper accounts recover {account}"
         )
+    if absence is not None and absence.expected_at is not None:
+        advice.append(f"it is expected back at {render_date(absence.expected_at)}")
     if absence is not None and absence.back_at is not None:
         advice.append(f"it is tried again from {render_date(absence.back_at)} on")
     return f"{problem} ({'; '.join(advice)})" if advice else problem

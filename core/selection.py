@@ -19,6 +19,11 @@ LAST_RESORT_INTERVAL = 60.0
 """Seconds between two tries of an account that is away, made because no other can be used."""
 
 
+TRIAL_WAIT = 10.0
+"""Seconds after which to ask again while another request finds out whether an account works: most answers begin by
+then, and Claude Code, which asks ten times, stays for more than a minute."""
+
+
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """One account of the service, as one entry of the rotation.
 
@@ -57,7 +62,8 @@ def choose(
     An account that timed out is chosen only when no better one can be used. When none can, one request a minute
     gets the account that is expected back first.
     """
-    usable = {each.id: availability(healths[each.id], now) for each in providers if each.id not in excluded}
+    tried = frozenset(excluded)
+    usable = {each.id: availability(healths[each.id], now) for each in providers if each.id not in tried}
     for choices in ((Availability.READY, Availability.TRIAL), (Availability.SECOND_CHOICE,)):
         position = cursor.stand_in if excluded else cursor.first
         for offset in range(len(providers)):
@@ -106,18 +112,20 @@ def absences(
         if availability(health, now) not in (Availability.AWAY, Availability.OUT):
             continue
         wakeup = next_wakeup(health, now)
-        # One that another request is trying right now is as good as back.
-        back_in = 0.0 if wakeup is None else wakeup - now
+        # When another request's trial ends nobody knows; at the latest there is the last resort.
+        back_in = min(TRIAL_WAIT, _next_last_resort(cursor, now)) if wakeup is None else wakeup - now
         if health.cause in OF_THE_MOMENT and back_in <= LAST_RESORT_INTERVAL:
             back_in = min(back_in, _next_last_resort(cursor, now))
         is_away = not health.is_disabled and health.standing is not Standing.PERMANENT
+        back_at = now + back_in
         found.append(
             Absence(
                 provider_id=provider.id,
                 kind=None if health.is_disabled else health.cause,
                 problem=health.problem,
                 back_in=back_in if is_away else None,
-                back_at=(wakeup or now) if is_away else None,
+                back_at=back_at if is_away else None,
+                expected_at=health.until if is_away and health.until is not None and health.until > back_at else None,
             )
         )
     return tuple(found)

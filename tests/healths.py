@@ -30,6 +30,26 @@ NOW = Epoch(1_700_000_000.0)  # Tuesday, 14 November 2023, 22:13:20 UTC
 POLICY = HealthPolicy()
 FRESH = Health(provider_id="a")
 BLAMELESS = (Kind.OVERLOAD, Kind.NO_SUCH_MODEL, Kind.NOT_ALLOWED, Kind.ANSWER, Kind.TOO_LONG, Kind.CLIENT)
+PROMISED: dict[str, type] = {
+    "providerId": str,
+    "originalProviderId": str,
+    "accountIndex": int,
+    "totalAccounts": int,
+    "isHealthy": bool,
+    "consecutiveErrors": int,
+    "errorHistory": list,
+    "totalRequests": int,
+    "successCount": int,
+    "failureCount": int,
+    "authFailureCount": int,
+    "rateLimitFailureCount": int,
+    "networkFailureCount": int,
+    "inCooldown": bool,
+    "isPermanentlyBlacklisted": bool,
+    "isTemporarilyBlacklisted": bool,
+    "temporaryBackoffLevel": int,
+}
+"""What is shown of an account's health, with its types. There is more."""
 
 
 def failure(kind: Kind, message: str = "why", **members: Any) -> Failure:

@@ -34,11 +34,11 @@ STALL: tuple[Happening, ...] = ()
 CUT: tuple[Happening, ...] = (HeadArrived(EVENT_STREAM), CallFailed("network", "made up"))
 
 
-def refusal(status: int, name: str = "", **headers: str) -> Sequence[Happening]:
+def refusal(status: int, name: str = "", reason: str | None = None, **headers: str) -> Sequence[Happening]:
     """A refused call."""
     named = {header.replace("_", "-"): value for header, value in headers.items()}
     head = Head(status=status, headers={"content-type": "application/json", "x-amzn-errortype": name, **named})
-    return HeadArrived(head), DataArrived(b'{"message":"made up","reason":null}'), BodyEnded()
+    return HeadArrived(head), DataArrived(json.dumps({"message": "made up", "reason": reason}).encode()), BodyEnded()
 
 
 def slowly(seconds: float, play: Sequence[Happening] = GOOD) -> Play:
@@ -139,6 +139,7 @@ class House:
         self.tokens = tokens or {name: Tokens(name) for name in names}
         self.line = Line(script)
         self.said: list[str] = []
+        self.told: list[tuple[str, bool]] = []
         self.store = store or MemoryStore()
         self.keeper = Keeper(self.store, log=self.said.append)
         self.accounts = Accounts(
@@ -147,6 +148,7 @@ class House:
             keeper=self.keeper,
             tokens=self.tokens,
             epoch=epoch,
+            tell=lambda line, is_good: self.told.append((line, is_good)),
         )
         upstream = cast("Upstream", self.line)
         self.driver = Driver(accounts=self.accounts, tokens=self.tokens, upstream=upstream, policy=policy)

@@ -9,14 +9,16 @@ import pytest
 import trio
 import trio.testing
 
-from adapters.accounts import UnknownAccount
+from adapters.accounts import NotKept, UnknownAccount
 from adapters.stores import MemoryStore, StoreError
+from core.phases import Policy
 from tests.adapters.driven import GOOD, STALL, House, Run, Tokens, refusal, slowly
 from tests.adapters.token_files import in_virtual_time
 
 THROTTLED = refusal(429, "ThrottlingException")
 BROKEN = refusal(500, "InternalServerException")
 FORBIDDEN = refusal(403, "AccessDeniedException")
+NO_SUCH_MODEL = refusal(400, "ValidationException", "INVALID_MODEL_ID")
 
 
 async def opened(house: House, nursery: trio.Nursery) -> House:
@@ -31,6 +33,34 @@ async def opened(house: House, nursery: trio.Nursery) -> House:
 def account(house: House, name: str = "a") -> dict[str, Any]:
     """What is shown of an account."""
     return next(one for one in house.accounts.render() if one["providerId"] == name)
+
+
+@in_virtual_time
+async def test_what_a_person_does_through_one_gateway_holds_whatever_another_did_just_before() -> None:
+    shared = MemoryStore()
+    async with trio.open_nursery() as nursery:
+        houses = [await opened(House({"a": [GOOD]}, store=shared), nursery) for _ in range(2)]
+        for action, state in (("disable", "disabled"), ("enable", "healthy"), ("disable", "disabled")):
+            for house in houses:  # for the second, nothing seems left to do before it has looked
+                assert (await house.accounts.act("a", action))["state"] == state
+        assert (await houses[0].accounts.act("a", "enable"))["state"] == "healthy"
+        assert (await houses[1].accounts.act("a", "disable"))["state"] == "disabled"
+        assert (await houses[0].accounts.act("a", "disable"))["state"] == "disabled"
+        nursery.cancel_scope.cancel()
+
+
+@in_virtual_time
+async def test_what_a_person_did_and_could_not_be_kept_is_said() -> None:
+    class Full(MemoryStore):
+        async def compare_and_set(self, writes: Mapping[str, tuple[int, bytes]]) -> dict[str, int]:
+            raise StoreError("/made-up", f"the disk is too full for {len(writes)} more")
+
+    async with trio.open_nursery() as nursery:
+        house = await opened(House({"a": [GOOD]}, store=Full()), nursery)
+        with pytest.raises(NotKept, match="disable a: done in this process, but it could not be written"):
+            await house.accounts.act("a", "disable")
+        assert account(house)["state"] == "disabled"
+        nursery.cancel_scope.cancel()
 
 
 # --- turns and trials ------------------------------------------------------------------------------------------
@@ -105,6 +135,16 @@ async def test_a_trial_whose_answer_has_begun_keeps_nobody_else_waiting() -> Non
         for run in runs:
             nursery.start_soon(run.drive)
     assert [run.by for run in runs] == ["a", "a"]
+
+
+@in_virtual_time
+async def test_a_trial_that_finds_out_nothing_is_over_when_its_request_goes_on_to_another_account() -> None:
+    house = House({"a": [THROTTLED, NO_SUCH_MODEL, GOOD], "b": [GOOD] * 9})
+    await house.ask()
+    await trio.sleep(3600)
+    assert await house.answered_by(2) == ["b", "b"]
+    assert [bearer[0] for bearer in house.line.bearers] == ["a", "b", "b", "a", "b"]
+    assert account(house) | {"state": "cooldown", "isUsable": True} == account(house)
 
 
 @in_virtual_time
@@ -204,6 +244,29 @@ async def test_a_permanent_blacklist_is_in_the_store_before_its_client_hears_but
         found = [stored.value for key, stored in (await store.load()).items() if key.startswith("account:a:")]
         assert [b"permanently_blacklisted" in value for value in found] == ([True] if is_stored else [])
         nursery.cancel_scope.cancel()
+
+
+@in_virtual_time
+async def test_a_stream_that_has_begun_ends_with_its_error_once_that_is_in_the_store() -> None:
+    store, policy = Slow(), Policy(total=15.0, ping_quiet=10.0)
+    heard: list[tuple[float, bytes]] = []
+
+    async def listen(run: Run) -> None:
+        heard.extend([(trio.current_time(), chunk) async for chunk in run.outbox.chunks()])
+
+    async with trio.open_nursery() as nursery:
+        # The second refusal is not over when the total time is.
+        house = await opened(House({"a": [FORBIDDEN, FORBIDDEN[:1]]}, policy=policy, store=store), nursery)
+        store.delay = 2.0
+        run = Run(house)
+        nursery.start_soon(listen, run)
+        await run.drive(stream=True)
+        assert house.states == {"a": "permanently_blacklisted"}
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    (begun, start), (ended, error) = heard
+    assert (b"message_start" in start, b"event: error" in error) == (True, True)
+    assert (begun, round(ended, 3)) == (10.0, 17.0)
 
 
 @in_virtual_time

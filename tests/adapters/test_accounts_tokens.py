@@ -129,3 +129,15 @@ async def test_a_client_that_leaves_while_its_refused_token_is_compared_takes_th
         await house.ask()
     assert leaving.cancelled_caught
     assert account(house) | {"state": "permanently_blacklisted", "authFailureCount": 1} == account(house)
+
+
+@in_virtual_time
+async def test_a_client_that_leaves_does_not_bar_an_account_whose_token_was_refreshed_elsewhere() -> None:
+    house = House({"a": [FORBIDDEN, slowly(5.0, FORBIDDEN), GOOD]}, {"a": Reading("a")})
+    with trio.move_on_after(5.5):  # while the refused token is compared with the file's
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(house.ask)
+            await trio.sleep(1)
+            house.tokens["a"].present += 1
+    assert house.states == {"a": "healthy"}
+    assert account(house)["authFailureCount"] == 1

@@ -12,8 +12,10 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.emulator import always, in_turn
-from adapters.metrics import REFRESHES, STATES
+from adapters.metrics import REFRESHES
+from core.ledger import STATES
 from tests.adapters.harness import HELLO, LOCAL, MODEL, STREAMED, End, running
+from tests.healths import PROMISED
 
 KEYS = {"server": {"apiKeys": ["made-up-client-key"], "adminKey": "made-up-admin-key"}}
 GUARDED = [
@@ -24,27 +26,6 @@ GUARDED = [
     ("GET", "/admin"),
     ("GET", "/admin/nothing"),
 ]
-
-HEALTH = {
-    "providerId": str,
-    "originalProviderId": str,
-    "accountIndex": int,
-    "totalAccounts": int,
-    "isHealthy": bool,
-    "consecutiveErrors": int,
-    "errorHistory": list,
-    "totalRequests": int,
-    "successCount": int,
-    "failureCount": int,
-    "authFailureCount": int,
-    "rateLimitFailureCount": int,
-    "networkFailureCount": int,
-    "inCooldown": bool,
-    "isPermanentlyBlacklisted": bool,
-    "isTemporarilyBlacklisted": bool,
-    "temporaryBackoffLevel": int,
-}
-"""What an account's health has to have. There is more."""
 
 
 def by_account(name: str, _: int) -> str:
@@ -63,7 +44,7 @@ async def test_accounts_are_shown_with_all_that_is_known_of_their_health(tmp_pat
     assert talk.headers["cache-control"] == "no-store"
     first, second = talk.json["accounts"]
     for shown in (first, second):
-        assert {name: type(shown[name]) for name in HEALTH} == HEALTH
+        assert {name: type(shown[name]) for name in PROMISED} == PROMISED
     assert (first["providerId"], second["providerId"]) == ("a", "b")
     throttled = {"isHealthy": False, "inCooldown": True, "rateLimitFailureCount": 1, "consecutiveErrors": 1}
     assert throttled.items() <= first.items()

@@ -287,8 +287,9 @@ async def test_each_exchange_writes_one_line_with_its_id_and_each_failed_attempt
     async with running(tmp_path, scenario=lambda name, _: turns[name], accounts=("a", "b")) as site:
         talk = await site.ask("POST", "/v1/messages", HELLO)
     lines = [record.getMessage() for record in caplog.records if record.name == "stagewhisper"]
-    assert len(lines) == 2, lines
-    assert all(line.startswith(talk.headers["request-id"]) for line in lines)
-    assert "account=a failed: " in lines[0]
-    assert f"account=b model={MODEL} attempts=2 failed=1 " in lines[1]
-    assert lines[1].endswith(": answered")
+    failed, out, answered = lines
+    assert all(line.startswith(talk.headers["request-id"]) for line in (failed, answered))
+    assert "account=a failed: " in failed
+    assert out.startswith("account=a is temporarily blacklisted until ")
+    assert f"account=b model={MODEL} attempts=2 failed=1 " in answered
+    assert answered.endswith(": answered")

@@ -12,6 +12,7 @@ from hypercorn.trio import tcp_server
 from quart_trio import QuartTrio
 
 from adapters.demo import write_config
+from adapters.emulator import team_accounts
 from adapters.http1 import Http1
 
 
@@ -47,6 +48,16 @@ def test_a_bad_configuration_is_an_end_in_plain_words(
         imported(monkeypatch, file)
     assert isinstance(raised.value.code, str), "hypercorn's worker prints it, and exits with 1"
     assert named in raised.value.code
+
+
+def test_accounts_without_a_token_file_are_said_and_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = write_config(tmp_path, "http://127.0.0.1:1", team_accounts(3))
+    (tmp_path / "team-account2.json").unlink()
+    assert isinstance(imported(monkeypatch, config).app, QuartTrio)
+    (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert line.startswith(f"providers.team-account2: {tmp_path / 'team-account2.json'}: cannot be read")
 
 
 def test_a_state_that_cannot_be_kept_is_an_end_in_plain_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ def test_a_written_configuration_can_be_used_and_is_nobody_elses(tmp_path: Path)
     assert [provider.id for provider in config.providers] == ["emulated"]
     assert config.providers[0].endpoint == "http://127.0.0.1:1"
     assert config.providers[0].refresh_url == "http://127.0.0.1:1/refreshToken"
-    assert check_token_files(config) == []
+    assert check_token_files(config) == ([], [])
     assert (config.state.kind, config.state.path) == ("file", str(tmp_path / "new" / "folder" / "state.sqlite3"))
     assert file.parent.stat().st_mode & 0o777 == 0o700
     assert (file.parent / "token.json").stat().st_mode & 0o777 == 0o600

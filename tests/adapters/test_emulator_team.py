@@ -31,7 +31,7 @@ def test_a_written_configuration_names_the_accounts_as_the_emulator_does(tmp_pat
     assert [provider.id for provider in config.providers] == [account.id for account in team]
     assert {provider.original_provider_id for provider in config.providers} == {"team"}
     assert {provider.refresh_url for provider in config.providers} == {"http://127.0.0.1:1/refreshToken"}
-    assert check_token_files(config) == []
+    assert check_token_files(config) == ([], [])
     for provider, account in zip(config.providers, team, strict=True):
         token_file = Path(provider.token_file)
         assert token_file.stat().st_mode & 0o777 == 0o600

@@ -24,18 +24,27 @@ def _config(*token_files: Path) -> dict[str, object]:
     return {"providers": {"team": {"type": "codewhisperer", "accounts": accounts}}}
 
 
-def test_each_token_file_that_cannot_be_used_is_a_line(tmp_path: Path) -> None:
+def test_a_gateway_starts_without_the_token_files_that_cannot_be_read(tmp_path: Path) -> None:
     good, missing, empty = (tmp_path / name for name in ("good.json", "missing.json", "empty.json"))
     good.write_text(render_token_file(default_account(), 4_000_000_000.0))
     empty.touch()
-    problems = check_token_files(configured(_config(good, missing, empty)))
-    assert [problem.split(": ")[0] for problem in problems] == ["providers.team-account2", "providers.team-account3"]
-    assert str(missing) in problems[0]
-    assert str(empty) in problems[1]
-    assert check_token_files(configured(_config(good))) == []
+    grave, light = check_token_files(configured(_config(good, missing, empty)))
+    assert grave == []
+    assert [problem.split(": ")[0] for problem in light] == ["providers.team-account2", "providers.team-account3"]
+    assert str(missing) in light[0]
+    assert str(empty) in light[1]
+    assert check_token_files(configured(_config(good))) == ([], [])
 
 
-def test_a_token_file_that_cannot_be_written_and_one_that_has_run_out_are_lines_too(
+def test_a_gateway_does_not_start_where_no_token_file_can_be_used(tmp_path: Path) -> None:
+    missing, empty = tmp_path / "missing.json", tmp_path / "empty.json"
+    empty.touch()
+    grave, light = check_token_files(configured(_config(missing, empty)))
+    assert [problem.split(": ")[0] for problem in grave] == ["providers.team-account1", "providers.team-account2"]
+    assert light == []
+
+
+def test_a_token_that_could_not_be_written_back_keeps_a_gateway_from_starting_and_one_that_has_run_out_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spent, locked = tmp_path / "spent.json", tmp_path / "locked.json"
@@ -47,10 +56,10 @@ def test_a_token_file_that_cannot_be_written_and_one_that_has_run_out_are_lines_
         return check_writable(path)
 
     monkeypatch.setattr("adapters.gateway.check_writable", check)
-    assert check_token_files(configured(_config(spent, locked))) == [
-        f"providers.team-account1: {spent}: has expired, and has no refreshToken",
-        f"providers.team-account2: {locked}: its folder cannot be written",
-    ]
+    assert check_token_files(configured(_config(spent, locked))) == (
+        [f"providers.team-account2: {locked}: its folder cannot be written"],
+        [f"providers.team-account1: {spent}: has expired, and has no refreshToken"],
+    )
 
 
 async def test_accounts_take_turns(tmp_path: Path) -> None:

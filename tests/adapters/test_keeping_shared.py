@@ -144,7 +144,12 @@ async def test_what_a_person_did_to_an_account_in_one_process_holds_in_the_other
     keepers = [Keeper(store, log=pytest.fail) for store in stores]
     accounts = [
         Accounts(
-            [provider("a"), provider("b")], policy=HealthPolicy(), keeper=keeper, tokens={}, epoch=lambda: Epoch(0.0)
+            [provider("a"), provider("b")],
+            policy=HealthPolicy(),
+            keeper=keeper,
+            tokens={},
+            epoch=lambda: Epoch(0.0),
+            tell=lambda *_: None,
         )
         for keeper in keepers
     ]

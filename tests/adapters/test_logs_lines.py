@@ -123,7 +123,7 @@ def test_a_request_is_one_line_with_what_is_known_of_it(
 ) -> None:
     assert members(write_request, summary) == {"level": level, **BEGINNING, **expected}
     (line,) = said("console", write_request, summary)
-    assert re.fullmatch(r"[\d-]+ [\d:]+,\d{3} (INFO|WARNING) +" + re.escape(text), line)
+    assert re.fullmatch(r"[\d-]+T[\d:.]+Z (INFO|WARNING) +" + re.escape(text), line)
     assert f" {level.upper():7} " in line
 
 
@@ -165,7 +165,7 @@ def test_a_failed_attempt_is_a_warning_and_a_refused_token_is_none() -> None:
         "level": "info", "event": "token refused", "request_id": ID, "account": "a"
     }  # fmt: skip
     lines = [said("console", write_notice, ID, notice)[0] for notice in (failed, TokenRejected("a"))]
-    assert [line.split(None, 2)[2] for line in lines] == [
+    assert [line.split(None, 1)[1] for line in lines] == [
         "WARNING req_1 account=a failed: network: made-up reason: 100 %s",
         "INFO    req_1 account=a token refused by the service, refreshing it",
     ]

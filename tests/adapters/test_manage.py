@@ -127,7 +127,8 @@ async def test_a_gateway_that_runs_is_asked(
     assert [line.split()[:2] for line in disabled.lines] == [["ACCOUNT", "STATE"], ["a", "disabled"]]
     assert [line.split()[:2] for line in shown.lines] == [["ACCOUNT", "STATE"], ["a", "disabled"], ["b", "healthy"]]
     assert not (tmp_path / "state.sqlite3").exists(), "the store was not looked at"
-    assert [one.complaints for one in (listed, disabled, shown, enabled)] == [[]] * 4
+    note = [f"from the gateway on http://{place}"] if by == "bind" else []
+    assert [one.complaints for one in (listed, disabled, shown, enabled)] == [note] * 4
 
 
 async def test_an_account_is_recovered_as_the_error_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,8 +140,8 @@ async def test_an_account_is_recovered_as_the_error_says(tmp_path: Path, capsys:
         command = Command(capsys, config(tmp_path, f"127.0.0.1:{server.port}"))
         before = await command.asked()
         after = await command.asked(*words[1:])
-    assert "permanently blacklisted  never by itself" in before.lines[1]
-    assert "AccessDeniedException" in before.lines[1]
+    assert "permanently blacklisted  once recovered" in before.lines[1]
+    assert "AccessDeniedException" in before.lines[2]
     assert after.lines[1].split()[:3] == ["a", "healthy", "now"]
 
 
@@ -153,7 +154,11 @@ async def test_a_gateway_that_refuses_is_quoted(
         command = Command(capsys, config(tmp_path, f"127.0.0.1:{server.port}", **keys))
         said = [await command.asked(*arguments) for arguments in ([], ["disable", "a"])]
         assert site.gateway._accounts.is_ready()
-    words = "the gateway's admin key (server.adminKey) is needed, in x-api-key or Authorization"
+    sent = "none was sent" if key is None else "that of the configuration was sent"
+    words = (
+        "the gateway's admin key (server.adminKey) is needed, in x-api-key or Authorization "
+        f"({sent}; --config names another configuration)"
+    )
     assert [one.problem for one in said] == [f"http://127.0.0.1:{server.port} answered 401: {words}"] * 2
 
 

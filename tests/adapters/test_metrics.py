@@ -11,9 +11,9 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from adapters.ambient import VERSION
-from adapters.metrics import REFRESHES, STATES, Metrics
+from adapters.metrics import REFRESHES, Metrics
 from core.failures import Kind
-from core.health import Standing
+from core.ledger import STATES
 from core.summary import Outcome, Summary
 from tests.notices import ended
 
@@ -174,10 +174,6 @@ def test_an_account_is_in_one_state(state: str) -> None:
     assert {each for each in STATES if told["a", each]} == {state}
     assert {each for each in STATES if told["b", each]} == {"healthy"}
     assert len(told) == 2 * len(STATES)
-
-
-def test_there_is_a_series_for_every_state_that_an_account_can_be_in() -> None:
-    assert set(STATES) == {*(standing.value for standing in Standing), "disabled"}
 
 
 def test_states_are_asked_for_at_each_fetch() -> None:

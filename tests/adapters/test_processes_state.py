@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -108,17 +107,13 @@ def test_the_state_after_a_restart_equals_the_state_before(
     assert not any("Traceback" in line for command in (first, second) for line in command.lines)
 
 
-def test_a_process_that_is_killed_costs_the_last_second_at_the_most(
-    tmp_path: Path, start: Callable[..., Command]
-) -> None:
+def test_what_was_written_by_the_way_survives_a_kill(tmp_path: Path, start: Callable[..., Command]) -> None:
     site = Site(tmp_path, start)
     first, url = site.serve()
     use(url)
     assert ask(url, "POST", "/v1/messages", HELLO)[0] == 200
     before = shown(url)
-    began = time.monotonic()
-    poll(lambda: trio.run(_requests_kept, site.store) == 5)
-    assert time.monotonic() - began < 2.0, "it is half a second, and the machine may be busy"
+    poll(lambda: trio.run(_requests_kept, site.store) == 5)  # how soon that is, `test_keeping` says
     first.signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
     _, url = site.serve()

@@ -278,6 +278,5 @@ def test_a_token_file_that_is_none_is_not_quoted(tmp_path: Path, content: str) -
     file.write_text(content)
     account = {"tokenFilePath": str(file)}
     config = configured({"providers": {"one": {"type": "codewhisperer", "authentication": account}}})
-    problems = check_token_files(config)
-    assert len(problems) == 1
-    assert MARK not in problems[0]
+    (problem,), _ = check_token_files(config)
+    assert MARK not in problem

@@ -100,27 +100,48 @@ async def test_a_file_that_was_removed_gives_no_token_from_memory(path: Path, se
 
 
 @pytest.mark.parametrize(
-    ("members", "registration", "reason"),
+    ("members", "reason"),
     [
-        ({"refreshToken": None}, None, "refreshToken: is missing"),
-        ({"authMethod": "IdC"}, None, "clientIdHash: there is no registration for this token"),
-        ({"clientIdHash": HASH}, None, f"clientIdHash: there is no {HASH}.json beside the file"),
-        ({"clientIdHash": HASH}, f'{{"clientId": "{MARK}"}}', f"{HASH}.json: clientSecret: is missing"),
-        ({"clientIdHash": HASH}, MARK, f"{HASH}.json: is not JSON in UTF-8"),
-        ({"clientIdHash": HASH}, "", f"{HASH}.json: is empty"),
+        ({"refreshToken": None}, "refreshToken: is missing"),
+        ({"authMethod": "IdC"}, "clientIdHash: there is no registration for this token"),
     ],
 )
 @in_virtual_time
-async def test_what_a_refresh_needs_and_is_not_there_is_told(
-    path: Path, service: SignIn, members: dict[str, Any], registration: str | None, reason: str
+async def test_what_a_refresh_needs_and_the_file_has_not_is_final(
+    path: Path, service: SignIn, members: dict[str, Any], reason: str
 ) -> None:
-    write(path, **{"authMethod": "IdC" if HASH in str(members) else "social", "region": "eu-west-1"} | members)
-    if registration is not None:
-        (path.parent / f"{HASH}.json").write_text(registration)
+    write(path, **{"region": "eu-west-1"} | members)
     error = await failure_of(token_file(path, service.post))
     assert (type(error), str(error)) == (TokenRefused, f"{path}: cannot be refreshed: {reason}")
     assert service.calls == []
     assert not is_locked(path)
+
+
+@pytest.mark.parametrize(
+    ("registration", "reason"),
+    [
+        (None, f"there is no {HASH}.json beside the file"),
+        (f'{{"clientId": "{MARK}"}}', f"{HASH}.json: clientSecret: is missing"),
+        (MARK, f"{HASH}.json: is not JSON in UTF-8"),
+        ("", f"{HASH}.json: is empty"),
+    ],
+)
+@in_virtual_time
+async def test_a_registration_that_cannot_be_read_now_is_looked_for_again(
+    path: Path, service: SignIn, registration: str | None, reason: str
+) -> None:
+    write(path, authMethod="IdC", clientIdHash=HASH, region="eu-west-1")
+    file = path.parent / f"{HASH}.json"
+    if registration is not None:
+        file.write_text(registration)
+    source = token_file(path, service.post)
+    error = await failure_of(source)
+    assert (type(error), str(error)) == (TokenRefreshFailed, f"{path}: cannot be refreshed: {reason}")
+    assert service.calls == []
+    assert not is_locked(path)
+    file.write_text('{"clientId": "made-up", "clientSecret": "made-up"}')
+    assert (await source.fresh()).access_token
+    assert len(service.calls) == 1
 
 
 # --- the lock --------------------------------------------------------------------------------------------------

@@ -294,13 +294,13 @@ async def test_a_call_that_is_cancelled_closes_its_connection_and_leaves_nothing
             await trio.sleep_forever()
 
     async def serve(stream: trio.SocketStream) -> None:
+        stop.deadline = trio.current_time() + 0.1  # only now: a call that has not connected has nothing to close
         await Origin(answer, "stall").serve(stream)
         gone.set()
 
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         with stop:
-            stop.deadline = trio.current_time() + 0.1
             await upstream.call(call(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"), tell)
         await upstream.aclose()
         with trio.fail_after(5):

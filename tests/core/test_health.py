@@ -9,6 +9,7 @@ from core.failures import Kind
 from core.health import (
     Answered,
     Availability,
+    Began,
     Disabled,
     Enabled,
     Failed,
@@ -309,6 +310,20 @@ def test_taking_a_turn_makes_it_the_trial_of_one_that_is_blacklisted_for_a_time(
         before, turns=before.turns + 1, trial=after.turns if is_trial else before.trial
     )
     assert next_turn(before) == Turn(provider_id="a", era=before.era, number=after.turns)
+
+
+@pytest.mark.parametrize("name", STANDINGS)
+def test_a_trial_that_is_being_answered_makes_its_account_a_second_choice(name: str) -> None:
+    before = STANDINGS[name]
+    assert tell(before, Began(OLD), Began(next_turn(before))) == before
+    if before.trial is not None:
+        own = Turn(provider_id="a", era=before.era, number=before.trial)
+        answering = tell(before, Began(own))
+        assert availability(answering, NOW) is Availability.SECOND_CHOICE
+        assert availability(tell(answering, Taken()), NOW) is Availability.SECOND_CHOICE
+        over = [tell(answering, signal) for signal in (Released(own), Answered(own), Recovered())]
+        over.append(tell(answering, Failed(own, failure(Kind.SERVER))))
+        assert [(each.trial, each.is_answering) for each in over] == [(None, False)] * 4
 
 
 @pytest.mark.parametrize("name", STANDINGS)

@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.failures import Kind
-from core.health import Disabled, Health, Standing, Taken
+from core.health import Disabled, Health, PastError, Standing, Taken
 from core.ledger import (
+    STATES,
     LedgerError,
     encode_cursor,
     encode_health,
     key_of,
+    must_last,
     parse_cursor,
     parse_health,
     render_health,
@@ -23,7 +25,7 @@ from core.ledger import (
 )
 from core.selection import Cursor, Provider
 from core.times import Epoch
-from tests.healths import EVENTS, FRESH, NOW, Event, fail, lived, succeed, tell
+from tests.healths import EVENTS, FRESH, NOW, PROMISED, Event, fail, lived, succeed, tell
 
 PROVIDER = Provider(
     id="team-account2", token_file="/b.json", original_provider_id="team", account_index=1, total_accounts=2
@@ -53,6 +55,14 @@ def test_nothing_of_what_is_under_way_is_written() -> None:
     assert encode_health(tell(pausing, Taken())) == encode_health(pausing)
     members = msgspec.json.decode(encode_health(tell(pausing, Taken())))
     assert not {"era", "pardoned", "turns", "trial"} & set(members)
+
+
+def test_what_no_crash_may_lose_is_what_a_person_did_or_has_to_mend() -> None:
+    barred = fail(FRESH, Kind.AUTHENTICATION, by="token-1")
+    states = [FRESH, barred, fail(barred, Kind.AUTHENTICATION, by="token-2"), tell(FRESH, Disabled())]
+    assert len({must_last(health) for health in states}) == len(states)
+    for passing in (tell(FRESH, Taken()), succeed(FRESH), *(fail(FRESH, kind) for kind in (Kind.QUOTA, Kind.SERVER))):
+        assert must_last(passing) == must_last(FRESH)
 
 
 def test_an_account_without_a_past_takes_little_room() -> None:
@@ -206,22 +216,6 @@ def test_each_state_is_shown_as_what_it_is(name: str) -> None:
     assert shown["isDisabled"] is name.startswith("disabled")
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "providerId": str,
-    "isHealthy": bool,
-    "consecutiveErrors": int,
-    "errorHistory": list,
-    "totalRequests": int,
-    "successCount": int,
-    "failureCount": int,
-    "authFailureCount": int,
-    "rateLimitFailureCount": int,
-    "networkFailureCount": int,
-    "inCooldown": bool,
-    "isPermanentlyBlacklisted": bool,
-    "isTemporarilyBlacklisted": bool,
-    "temporaryBackoffLevel": int,
-}
 _DATES = ("since", "expectedBack", "nextTry")
 
 
@@ -230,8 +224,9 @@ _DATES = ("since", "expectedBack", "nextTry")
 def test_all_that_is_promised_of_an_account_is_shown(events: list[Event], seconds: float) -> None:
     health = lived(events)
     shown = render_health(PROVIDER, health, NOW + seconds)
-    for member, kind in _TYPES.items():
+    for member, kind in PROMISED.items():
         assert type(shown[member]) is kind
+    assert shown["state"] in STATES
     for member in _DATES:
         assert shown[member] is None or _is_date(shown[member])
     for past in shown["errorHistory"]:  # type: ignore[attr-defined]  # it was just found to be a list
@@ -283,3 +278,14 @@ def test_counts_and_dates_are_the_accounts() -> None:
 
 def test_a_health_is_shown_under_the_name_that_its_account_has_now() -> None:
     assert render_health(PROVIDER, Health(provider_id="formerly"), NOW)["providerId"] == "team-account2"
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "\x1b[31mred", "a\u2028b"])
+def test_what_could_break_a_line_was_not_written_by_us(text: str) -> None:
+    health = fail(Health(provider_id="a"), Kind.SERVER)
+    assert parse_health(encode_health(health)).problem == health.problem
+    problem = msgspec.structs.replace(health, problem=text)
+    error = msgspec.structs.replace(health, errors=(PastError(timestamp=NOW, error=text),))
+    for damaged in (problem, error):
+        with pytest.raises(LedgerError, match="expected errors of one line each"):
+            parse_health(encode_health(damaged))

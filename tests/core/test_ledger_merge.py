@@ -19,7 +19,8 @@ from core.health import (
     TokenSeen,
     next_turn,
 )
-from core.ledger import encode_health, merge_health, parse_health
+from core.ledger import encode_health, join_cursor, merge_cursor, merge_health, parse_health
+from core.selection import Cursor
 from tests.healths import EVENTS, FRESH, NOW, Event, Life, fail, failure, lived, succeed, take, tell
 
 _COUNTERS = (
@@ -280,3 +281,19 @@ def test_a_turn_begun_here_is_no_turn_there() -> None:
     assert next_turn(merge_health(FRESH, taken, FRESH)).number == 3
     assert next_turn(merge_health(FRESH, FRESH, _written(taken))).number == 1
     assert tell(taken, Released(next_turn(FRESH))) == taken
+
+
+def test_a_process_writes_its_own_rotation_or_where_it_used_none_leaves_the_others() -> None:
+    base, mine, theirs = Cursor(first=1), Cursor(first=2), Cursor(first=3)
+    assert merge_cursor(base, mine, theirs) == mine
+    assert merge_cursor(base, base, theirs) == theirs
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "later"),
+    [(None, None, None), (1.0, None, 1.0), (None, 2.0, 2.0), (1.0, 2.0, 2.0), (2.0, 1.0, 2.0)],
+)
+def test_no_process_forgets_anybodys_last_resort(mine: float | None, theirs: float | None, later: float | None) -> None:
+    dates = {None: None, 1.0: NOW + 1.0, 2.0: NOW + 2.0}
+    own, other = Cursor(first=2, last_resort=dates[mine]), Cursor(first=3, last_resort=dates[theirs])
+    assert merge_cursor(Cursor(), own, other) == join_cursor(own, other) == Cursor(first=2, last_resort=dates[later])

@@ -2,11 +2,13 @@
 
 from itertools import product
 
+import msgspec
 import pytest
 
 from core.anthropic import STATUS_OF_ERROR
 from core.failures import Failure, Kind
 from core.refusals import Absence, Refusal, prompt_too_long, refuse
+from core.times import Epoch
 from tests.healths import NOW, failure
 
 WINDOW = 200_000
@@ -65,6 +67,16 @@ def test_the_only_cause_there_is_decides_the_status_and_several_are_an_overload(
             assert f"{account}: " in refusal.message
         assert refusal.should_retry is not True
         assert (refusal.retry_after is None) or (refusal.should_retry is None)
+
+
+def test_what_works_again_later_than_it_is_tried_has_both_dates() -> None:
+    absence = msgspec.structs.replace(
+        _absence("a", Kind.QUOTA, 86_400.0, "used up"), expected_at=Epoch(1_701_388_800.0)
+    )
+    assert _refuse(absences=(absence,)).message == (
+        "a: used up (it is expected back at 2023-12-01T00:00:00.000Z; "
+        "it is tried again from 2023-11-15T22:13:20.000Z on)"
+    )
 
 
 def test_what_this_request_met_says_more_than_what_was_known() -> None:

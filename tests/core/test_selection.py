@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -212,7 +213,14 @@ def test_absences_tell_of_all_that_cannot_be_used_why_and_until_when() -> None:
     assert absences(providers, healths, Cursor(), NOW) == (
         Absence(provider_id="p2", kind=Kind.RATE_LIMIT, problem="why", back_in=30.0, back_at=NOW + 30.0),
         # Its quota is back on the first of December, and it is looked at once a day.
-        Absence(provider_id="p3", kind=Kind.QUOTA, problem="why", back_in=86_400.0, back_at=NOW + 86_400.0),
+        Absence(
+            provider_id="p3",
+            kind=Kind.QUOTA,
+            problem="why",
+            back_in=86_400.0,
+            back_at=NOW + 86_400.0,
+            expected_at=Epoch(datetime(2023, 12, 1, tzinfo=UTC).timestamp()),
+        ),
         Absence(provider_id="p4", kind=Kind.AUTHENTICATION, problem="why", back_in=None, back_at=None),
         Absence(provider_id="p5", kind=None, problem="why", back_in=None, back_at=None),
         # Another request tries it right now.
@@ -244,7 +252,9 @@ def test_an_account_is_said_to_be_back_when_a_request_may_next_try_it(
     healths = _healths(providers, p0=fail(Health(provider_id="p0"), kind, now=NOW + -age))
     cursor = Cursor(last_resort=None if since_last_resort is None else NOW + -since_last_resort)
     (absence,) = absences(providers, healths, cursor, NOW)
-    assert absence.back_in == expected
+    assert (absence.back_in, absence.back_at) == (expected, NOW + expected)
+    assert absence.expected_at in (None, healths["p0"].until)
+    assert (absence.expected_at is None) == (healths["p0"].until == absence.back_at)
 
 
 def test_after_repeated_failures_the_last_resort_is_no_promise_any_more() -> None:
