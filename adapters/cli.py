@@ -1,7 +1,7 @@
 """The command `stagewhisper`: arguments, exit codes, and nothing else.
 
 Exit codes: 0 for success, 1 for what its user has to mend (said in plain lines, never a traceback), 2 for a
-command line that is none.
+command line that is none; `replay` has 3 for what it cannot read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        # Most commands have no other code for success than none.
+        return options.run(options) or 0
     except Unusable as problem:
         print(problem, file=sys.stderr)
         return 1
@@ -38,7 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read what was printed has had enough. What is still to be flushed at the end goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     accounts.add_argument("--url", metavar="URL", help="the gateway's base URL (default: the configuration's bind)")
     accounts.add_argument("--json", action="store_true", help="print JSON, as /admin/accounts gives it")
 
+    _add_replay(commands)
+
     demo = commands.add_parser(
         "demo",
         help="run the gateway on an embedded emulator",
@@ -105,6 +107,35 @@ def _parser() -> argparse.ArgumentParser:
         help="write token files and a configuration for a gateway on this emulator into a folder",
     )  # fmt: skip
     return parser
+
+
+def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    replay = commands.add_parser(
+        "replay",
+        help="run captured answers through the core again",
+        description="Run captured answers of the service through the core again, without a network, and print what "
+        "they are. Exit code 0: well; 1: faulted, or different in other pieces; 3: cannot be read.",
+    )
+    replay.set_defaults(run=_replay)
+    replay.add_argument("files", nargs="+", metavar="FILE", help="the body of an event stream, or a raw HTTP/1.1 "
+                        "response; - is standard input")  # fmt: skip
+    forms = ("frames", "events", "message", "sse")
+    replay.add_argument("--as", dest="form", choices=forms, default="message", help="print that (default: message)")
+    replay.add_argument("--json", action="store_true", help="print JSON, a value a line")
+    replay.add_argument("--cuts", metavar="N", type=_count, default=0, help="also run N other chunkings, and say the "
+                        "first difference")  # fmt: skip
+    replay.add_argument("--seed", metavar="S", type=int, default=0, help="which chunkings (default: 0)")
+    replay.add_argument("--bytewise", action="store_true", help="also run it in single bytes")
+    replay.add_argument("--model", metavar="NAME", default="replayed", help="the model that the message names")
+    replay.add_argument("--tool", metavar="NAME", action="append", default=[], dest="tools", help="a tool of the "
+                        "request, to look for in calls that were written out as text (may be repeated)")  # fmt: skip
+
+
+def _count(text: str) -> int:
+    """A number that is not negative, for argparse, which makes a usage error of a ValueError."""
+    if (number := int(text)) < 0:
+        raise ValueError
+    return number
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -176,6 +207,25 @@ def _accounts(options: argparse.Namespace) -> None:
     if note:
         print(note, file=sys.stderr)
     _say(render_json(accounts, single=action is not None) if options.json else render_table(accounts))
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from adapters.display import fit
+    from adapters.replay import Wish, replay
+
+    def say(text: str) -> None:
+        _say(fit(text, sys.stdout.encoding))
+
+    wish = Wish(
+        form=options.form,
+        json=options.json,
+        cuts=options.cuts,
+        seed=options.seed,
+        bytewise=options.bytewise,
+        model=options.model,
+        tool_names=tuple(options.tools),
+    )
+    return replay(options.files, wish, say=say, complain=partial(print, file=sys.stderr))
 
 
 def _demo(options: argparse.Namespace) -> None:

@@ -58,8 +58,8 @@ def end_stream(phase: Streaming, reading: Reading) -> BufferedResponse | Failure
 
 
 def read_refusal(phase: ReadingRefusal, data: bytes) -> ReadingRefusal:
-    """The refusal with more of its body."""
-    return msgspec.structs.replace(phase, body=phase.body + data)
+    """The refusal with more of its body, up to where it is enough: at the same byte however the body is cut."""
+    return msgspec.structs.replace(phase, body=(phase.body + data)[:MAX_ERROR_BYTES])
 
 
 def is_enough(phase: ReadingRefusal) -> bool:

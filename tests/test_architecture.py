@@ -28,7 +28,7 @@ DOORS = {
     "quart_trio": {"adapters/admin.py", "adapters/app.py", "adapters/connection.py", "adapters/gateway.py"},
     "werkzeug": {"adapters/app.py"},
     "hypercorn": {"adapters/serve.py", "adapters/connection.py", "adapters/http1.py"},
-    "h11": {"adapters/emulator/connection.py"},
+    "h11": {"adapters/emulator/connection.py", "core/rawhttp.py"},
     "platformdirs": {"adapters/configfile.py"},
     "prometheus_client": {"adapters/metrics.py"},
     "sqlite3": {"adapters/database.py"},

@@ -61,6 +61,14 @@ def _lose_unknown_members(render_token_file: Any) -> Any:
     return lambda _, token: render_token_file(b'{"accessToken":"a"}', token)
 
 
+def _forget_the_rest(parse_response: Any) -> Any:
+    def wrong(data: bytes, **others: Any) -> Any:
+        read = parse_response(data, **others)
+        return msgspec.structs.replace(read, rest=0) if hasattr(read, "rest") else read
+
+    return wrong
+
+
 def _repeat_keys(__: Any) -> Any:
     def wrong(item: object, _: object) -> str:
         raise ValueProblem(f"expected a key, got {item} instead")
@@ -77,6 +85,7 @@ def _repeat_keys(__: Any) -> Any:
         ("request", b"sBe brief.\nUHello", "fuzz.request.convert", _lose_the_system_prompt),
         ("failures", b'402\n\n{"reason":"MONTHLY_REQUEST_COUNT"}', "fuzz.failures.classify", _blame_the_server),
         ("credentials", b'f{"accessToken":"a","k":1}', "fuzz.credentials.render_token_file", _lose_unknown_members),
+        ("rawhttp", b"rHTTP/1.1 204 \n\nrest", "fuzz.rawhttp.parse_response", _forget_the_rest),
         ("config", b'{"server":{"apiKeys":["a b"]}}', "core.config._read_key", _repeat_keys),
     ],
 )

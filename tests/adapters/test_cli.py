@@ -190,7 +190,18 @@ def test_what_cannot_be_done_is_said_in_one_line(
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nonsense"], ["serve", "--nonsense"], ["serve", "--log-level", "loud"], ["check", "--config"]]
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["serve", "--nonsense"],
+        ["serve", "--log-level", "loud"],
+        ["check", "--config"],
+        ["replay"],
+        ["replay", "--as", "nonsense", "a"],
+        ["replay", "--cuts", "-1", "a"],
+        ["replay", "--cuts", "x", "a"],
+    ],
 )
 def test_what_is_no_command_line_is_a_usage_error(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     code, said, complained = run(capsys, *arguments)
@@ -202,7 +213,9 @@ def test_the_version_and_the_help_are_told(capsys: pytest.CaptureFixture[str]) -
     assert run(capsys, "--version") == (0, [f"stagewhisper {VERSION}"], [])
     code, said, _ = run(capsys, "--help")
     assert code == 0
-    assert all(any(command in line for line in said) for command in ("serve", "check", "accounts", "demo", "emulate"))
+    assert all(
+        any(command in line for line in said) for command in ("serve", "check", "accounts", "replay", "demo", "emulate")
+    )
 
 
 def test_the_scenarios_are_listed_with_what_they_do(capsys: pytest.CaptureFixture[str]) -> None:

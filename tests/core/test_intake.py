@@ -144,3 +144,14 @@ def test_a_refusal_that_quotes_a_token_is_told_without_it() -> None:
     assert TOKEN.access_token not in message
     assert str(TOKEN.refresh_token) not in message
     assert "odd: *** and ***" in message
+
+
+@pytest.mark.parametrize("size", [1, 1000, 200_000])
+def test_a_refusal_is_read_up_to_the_same_byte_in_any_pieces(size: int) -> None:
+    content = b"a" * intake.MAX_ERROR_BYTES + b"b" * 1000
+    phase = _refusal(400)
+    for at in range(0, len(content), size):
+        if intake.is_enough(phase):
+            break
+        phase = intake.read_refusal(phase, content[at : at + size])
+    assert phase.body == b"a" * intake.MAX_ERROR_BYTES
