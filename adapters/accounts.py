@@ -18,7 +18,7 @@ from adapters.tokens import TokenError
 from core import dialogue, health
 from core.credentials import Token, fingerprint
 from core.errors import StagewhisperError
-from core.health import Availability, Health, HealthPolicy, Standing, availability
+from core.health import Health, HealthPolicy, Standing, availability
 from core.ledger import (
     describe,
     encode_cursor,
@@ -166,8 +166,7 @@ class Accounts:
     def is_ready(self) -> bool:
         """Whether a request would find an account now."""
         now = self._epoch()
-        unusable = (Availability.AWAY, Availability.OUT)
-        return any(availability(each, now) not in unusable for each in self._healths().values())
+        return any(availability(each, now).is_usable for each in self._healths().values())
 
     def states(self) -> dict[str, str]:
         """Each account's state in a word."""

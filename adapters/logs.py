@@ -11,7 +11,6 @@ import json
 import logging
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias, assert_never, cast
 
 import structlog
@@ -220,9 +219,8 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 def _render_json(_logger: object, _method: str, members: EventDict) -> str:
     record: logging.LogRecord = members.pop("_record")
     del members["_from_structlog"]
-    date = datetime.fromtimestamp(record.created, UTC).replace(tzinfo=None)
     beginning = {
-        "timestamp": f"{date.isoformat(timespec='milliseconds')}Z",
+        "timestamp": render_date(Epoch(record.created)),
         "level": record.levelname.lower(),
         "event": members.pop("event"),
         "logger": record.name,

@@ -112,7 +112,7 @@ class Metrics:
                 self._failures.labels(attempt.account, attempt.failure.value).inc()
         if summary.first_byte is not None:
             self._first_byte.observe(summary.first_byte)
-        if summary.outcome in (Outcome.ANSWERED, Outcome.REFUSED):
+        if summary.outcome.is_timed:
             self._duration.observe(summary.duration)
         if summary.outcome is Outcome.ANSWERED:
             self._processing.observe(summary.processing)

@@ -125,6 +125,11 @@ class Availability(enum.Enum):
     OUT = "out"
     """Not until a person does something."""
 
+    @property
+    def is_usable(self) -> bool:
+        """Whether some request may use it now."""
+        return self is not Availability.AWAY and self is not Availability.OUT
+
 
 def availability(health: Health, now: Epoch) -> Availability:
     """Whether the account may be used at that date."""

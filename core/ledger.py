@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from core.errors import StagewhisperError
-from core.health import MAX_ERRORS, MAX_LEVEL, Availability, Health, PastError, Standing, availability, next_wakeup
+from core.health import MAX_ERRORS, MAX_LEVEL, Health, PastError, Standing, availability, next_wakeup
 from core.selection import Cursor, Provider
 from core.times import Epoch, render_date
 
@@ -232,7 +232,7 @@ def render_health(provider: Provider, health: Health, now: Epoch) -> dict[str, o
         "totalAccounts": provider.total_accounts,
         "state": state,
         "isHealthy": state == Standing.HEALTHY.value,
-        "isUsable": availability(health, now) not in (Availability.AWAY, Availability.OUT),
+        "isUsable": availability(health, now).is_usable,
         "isDisabled": health.is_disabled,
         "isDegraded": state == Standing.DEGRADED.value,
         "inCooldown": health.standing is Standing.COOLDOWN,

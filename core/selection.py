@@ -18,7 +18,6 @@ from core.times import Epoch
 LAST_RESORT_INTERVAL = 60.0
 """Seconds between two tries of an account that is away, made because no other can be used."""
 
-
 TRIAL_WAIT = 10.0
 """Seconds after which to ask again while another request finds out whether an account works: most answers begin by
 then, and Claude Code, which asks ten times, stays for more than a minute."""
@@ -109,7 +108,7 @@ def absences(
     found = []
     for provider in providers:
         health = healths[provider.id]
-        if availability(health, now) not in (Availability.AWAY, Availability.OUT):
+        if availability(health, now).is_usable:
             continue
         wakeup = next_wakeup(health, now)
         # When another request's trial ends nobody knows; at the latest there is the last resort.

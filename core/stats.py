@@ -77,8 +77,7 @@ def add(stats: Stats, summary: Summary, *, now: Epoch) -> Stats:
         if attempt.failure is not None:
             failures = {**failures, attempt.account: _one_more(failures.get(attempt.account, {}), attempt.failure)}
     response_time, processing_time = stats.response_time, stats.processing_time
-    # How long a request took that its client gave up says nothing of the service.
-    if summary.outcome is Outcome.ANSWERED or summary.outcome is Outcome.REFUSED:
+    if summary.outcome.is_timed:
         response_time = _add_seconds(response_time, summary.duration)
     if summary.outcome is Outcome.ANSWERED:
         processing_time = _add_seconds(processing_time, summary.processing)

@@ -29,6 +29,11 @@ class Outcome(enum.Enum):
     """As many requests were running as may (`server.maxConcurrent`)."""
     BUG = "bug"
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether what the request took says something of the service: not where its client gave up, or never began."""
+        return self is Outcome.ANSWERED or self is Outcome.REFUSED
+
 
 class Attempt(msgspec.Struct, frozen=True):
     """One account's try at the answer. `failure` is None for the one that gave it."""
