@@ -34,7 +34,7 @@ _PRELUDE: Final = struct.Struct(">III")
 _CHECKSUM: Final = struct.Struct(">I")
 _PRELUDE_LENGTH: Final = 12
 _CHECKSUM_LENGTH: Final = 4
-_SHORTEST_FRAME: Final = _PRELUDE_LENGTH + _CHECKSUM_LENGTH
+SHORTEST_FRAME: Final = _PRELUDE_LENGTH + _CHECKSUM_LENGTH
 _LONGEST_NAME: Final = 255
 _LONGEST_VALUE: Final = 32767
 _CHUNK_LENGTH: Final = 4096
@@ -248,10 +248,10 @@ def _hold(pending: Pending, data: bytes) -> Pending:
 def _judge_prelude(prelude: bytes, offset: int) -> Fault | None:
     """What is wrong with a frame's first twelve bytes, before any more of it is waited for."""
     total_length, headers_length, stated = _PRELUDE.unpack(prelude)
-    computed, most = crc32(prelude[:8]), total_length - _SHORTEST_FRAME
+    computed, most = crc32(prelude[:8]), total_length - SHORTEST_FRAME
     if stated != computed:
         return Fault(FaultReason.PRELUDE_CRC, offset, f"expected {computed:#010x} at byte 8, got {stated:#010x}")
-    if total_length < _SHORTEST_FRAME:
+    if total_length < SHORTEST_FRAME:
         return Fault(FaultReason.TOTAL_LENGTH_TOO_SMALL, offset, f"expected at least 16, got {total_length}")
     if headers_length > most:
         detail = f"expected at most {most} bytes of headers in a frame of {total_length}, got {headers_length}"
@@ -351,7 +351,7 @@ def encode(message: Message) -> bytes:
     if len(encoded) != len(set(message.headers)):
         raise ShellError("expected header names that differ, got one twice")
     headers = b"".join(encoded)
-    total_length = _SHORTEST_FRAME + len(headers) + len(message.payload)
+    total_length = SHORTEST_FRAME + len(headers) + len(message.payload)
     if total_length > MAX_FRAME_LENGTH:
         raise ShellError(f"expected a frame of at most {MAX_FRAME_LENGTH} bytes, got {total_length}")
     lengths = _LENGTHS.pack(total_length, len(headers))

@@ -165,7 +165,7 @@ def single_bytes(body: bytes) -> Iterator[bytes]:
 
 # --- differences -----------------------------------------------------------------------------------------------
 
-Part: TypeAlias = Literal["frame", "fault", "event", "answer", "stream event"]
+Part: TypeAlias = Literal["line", "frame", "fault", "event", "answer", "stream event"]
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

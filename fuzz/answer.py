@@ -49,7 +49,7 @@ from fuzz.play import SECRET, Attempt, Outcome, play
 from fuzz.reference_answer import Block, Said, Terms
 from fuzz.strict_client import Rebuilt, rebuild
 
-_MODEL = Model(name="claude-test", id="CLAUDE_TEST_V1_0", display_name="A model made up for tests")
+MODEL = Model(name="claude-test", id="CLAUDE_TEST_V1_0", display_name="A model made up for tests")
 _LETTERS = "thgxceoOmpuk!#jw|qzv="
 _STOP_REASONS = {
     "END_TURN": "end_turn",
@@ -71,7 +71,7 @@ _BYTEWISE = 700
 
 
 @dataclass
-class _Written:
+class Written:
     """An attempt, and what was meant by it. `is_open`: nobody says what becomes of it."""
 
     attempt: Attempt = field(default_factory=Attempt)
@@ -81,8 +81,10 @@ class _Written:
 
 
 @dataclass
-class _Script:
-    attempts: list[_Written] = field(default_factory=lambda: [_Written()])
+class Script:
+    """What a service says, and what a client asked."""
+
+    attempts: list[Written] = field(default_factory=lambda: [Written()])
     stop_sequences: list[str] = field(default_factory=list)
     none_allowed: bool = False
     leave_written: bool = False
@@ -91,7 +93,7 @@ class _Script:
 
 def one_input(data: bytes) -> None:
     """One exchange, by the rules above."""
-    script = _read(data)
+    script = read_script(data)
     streamed, plain = _convert(script, stream=True), _convert(script, stream=False)
     attempts = [written.attempt for written in script.attempts]
     converts = not script.leave_written
@@ -152,7 +154,7 @@ def _check_plain(outcome: Outcome) -> None:
         assert body["error"]["message"]
 
 
-def _check_success(script: _Script, outcome: Outcome, message: dict[str, Any], terms: Terms) -> None:
+def _check_success(script: Script, outcome: Outcome, message: dict[str, Any], terms: Terms) -> None:
     written = script.attempts[outcome.called - 1]
     assert outcome.called <= len(script.attempts)
     assert not written.is_broken
@@ -184,7 +186,7 @@ def _check_stop(said: Sequence[Said], message: dict[str, Any], terms: Terms) -> 
         assert message["stop_reason"] in ({"end_turn"} | reasons) - {"tool_use"}
 
 
-def _check_failure(script: _Script, outcome: Outcome, terms: Terms, final: WholeAnswer) -> None:
+def _check_failure(script: Script, outcome: Outcome, terms: Terms, final: WholeAnswer) -> None:
     """No attempt that was made was whole, and none was made after a call that is not to be delivered."""
     for number, written in enumerate(script.attempts[: outcome.called], 1):
         if written.is_broken or written.is_open:
@@ -197,7 +199,7 @@ def _check_failure(script: _Script, outcome: Outcome, terms: Terms, final: Whole
             assert final.headers["x-should-retry"] == "false"
 
 
-def _terms(script: _Script, conversion: Conversion) -> Terms:
+def _terms(script: Script, conversion: Conversion) -> Terms:
     service_name, service_id = _foreign(conversion)
     spellings = ("Bash", "Read", _FOREIGN_NAME)
     return Terms(
@@ -219,14 +221,15 @@ def _foreign(conversion: Conversion) -> tuple[str, str]:
 # --- reading ---------------------------------------------------------------------------------------------------
 
 
-def _convert(script: _Script, *, stream: bool) -> Conversion:
+def render_request(script: Script, *, stream: bool, prompt: str = "Hello") -> bytes:
+    """The client's request as JSON."""
     tools = [{"name": name, "input_schema": {"type": "object"}} for name in ("Bash", "Read", _FOREIGN_NAME)]
     use = {"type": "tool_use", "id": _FOREIGN_ID, "name": _FOREIGN_NAME, "input": {}}
     request = {
-        "model": _MODEL.name,
+        "model": MODEL.name,
         "max_tokens": 100,
         "messages": [
-            {"role": "user", "content": "Hello"},
+            {"role": "user", "content": prompt},
             {"role": "assistant", "content": [use]},
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": _FOREIGN_ID}]},
         ],
@@ -235,16 +238,21 @@ def _convert(script: _Script, *, stream: bool) -> Conversion:
         "stop_sequences": script.stop_sequences,
         "stream": stream,
     }
-    return convert(parse_request(json.dumps(request).encode()), model=_MODEL, conversation_id="c0ffee")
+    return json.dumps(request).encode()
 
 
-_NAMES = _foreign(_convert(_Script(), stream=False))
+def _convert(script: Script, *, stream: bool) -> Conversion:
+    return convert(parse_request(render_request(script, stream=stream)), model=MODEL, conversation_id="c0ffee")
+
+
+_NAMES = _foreign(_convert(Script(), stream=False))
 _SERVICE_NAMES = ("Bash", "Read", _NAMES[0], "Nobody", "")
 _SERVICE_IDS = ("tooluse_1", "tooluse_2", _NAMES[1], "tooluse_3", "")
 
 
-def _read(data: bytes) -> _Script:
-    script = _Script()
+def read_script(data: bytes) -> Script:
+    """The script that lines are."""
+    script = Script()
     for letter, words in read_lines(data, _LETTERS, most=40):
         match letter:
             case "q":
@@ -258,7 +266,7 @@ def _read(data: bytes) -> _Script:
                 script.sizes = [1 + ord(character) % 512 for character in words]
             case "|":
                 _end(script.attempts[-1], words)
-                script.attempts.append(_Written())
+                script.attempts.append(Written())
             case "w":
                 script.attempts[-1].attempt.parts.append(b"")
             case _:
@@ -266,7 +274,7 @@ def _read(data: bytes) -> _Script:
     return script
 
 
-def _end(written: _Written, words: str) -> None:
+def _end(written: Written, words: str) -> None:
     attempt = written.attempt
     how, words = words[:1] or "E", words[1:]
     number, rest = take_index(words, 10)
@@ -291,7 +299,7 @@ def _end(written: _Written, words: str) -> None:
             pass
 
 
-def _add_event(written: _Written, letter: str, words: str) -> None:
+def _add_event(written: Written, letter: str, words: str) -> None:
     match letter:
         case "t":
             _say(written, Said("text", words), "assistantResponseEvent", {"content": words})
@@ -335,7 +343,7 @@ def _add_event(written: _Written, letter: str, words: str) -> None:
             written.is_open = True
 
 
-def _add_fragment(written: _Written, letter: str, words: str) -> None:
+def _add_fragment(written: Written, letter: str, words: str) -> None:
     id_index, words = take_index(words, len(_SERVICE_IDS))
     name_index, words = take_index(words, len(_SERVICE_NAMES))
     fragment: Any = words
@@ -353,12 +361,12 @@ def _add_fragment(written: _Written, letter: str, words: str) -> None:
     _say(written, said, "toolUseEvent", members)
 
 
-def _say(written: _Written, said: Said, event_type: str, members: Mapping[str, Any]) -> None:
+def _say(written: Written, said: Said, event_type: str, members: Mapping[str, Any]) -> None:
     written.said.append(said)
     _send(written, _event(event_type, members))
 
 
-def _send(written: _Written, sent: bytes) -> None:
+def _send(written: Written, sent: bytes) -> None:
     written.attempt.parts[-1] += sent
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.credentials import Token
@@ -39,7 +39,7 @@ from core.times import Epoch, Instant, Now
 
 SECRET = b"made-up-secret"
 _TOKEN = Token(access_token=SECRET.decode(), refresh_token=SECRET.decode() + "-too", auth_method="social")
-_PROVIDERS = tuple(Provider(id=name, original_provider_id=name, token_file=f"/{name}.json") for name in "abc")
+PROVIDERS = tuple(Provider(id=name, original_provider_id=name, token_file=f"/{name}.json") for name in "abc")
 _MOST_CALLS = 30
 """Far more than three accounts can be asked by any row of failures."""
 
@@ -51,6 +51,7 @@ class Attempt:
     status: int = 200
     parts: list[bytes] = field(default_factory=lambda: [b""])
     ending: str = "E"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,12 @@ def play(
         user_agent="stagewhisper/fuzz",
         jitter=0.5,
     )
-    return _Player(attempts, sizes, conversion.stream).run(begin(asked, policy=policy, now=_now(1000.0)))
+    return Player(attempts, sizes, conversion.stream).run(asked, policy)
 
 
-def _now(seconds: float) -> Now:
-    return Now(Instant(seconds), Epoch(1.7e9 + seconds))
+class Player:
+    """All that is outside of an exchange. Whoever wants to see it, or have it otherwise, derives from it."""
 
-
-class _Player:
     def __init__(self, attempts: Sequence[Attempt], sizes: Sequence[int], stream: bool) -> None:
         self.attempts = attempts
         self.sizes = sizes
@@ -104,7 +103,18 @@ class _Player:
         self.waiting: list[Happening] = []
         """What the open call still has, the next last."""
 
-    def run(self, step: Step) -> Outcome:
+    @property
+    def now(self) -> Now:
+        """The present moment."""
+        return Now(Instant(self.seconds), Epoch(1.7e9 + self.seconds))
+
+    def see(self, happening: Happening | None, step: Step) -> None:
+        """Called with each thing that happened (None at the beginning), and what came of it."""
+
+    def run(self, asked: Asked, policy: Policy) -> Outcome:
+        """The exchange from its beginning to its end."""
+        step = begin(asked, policy=policy, now=self.now)
+        self.see(None, step)
         delivered = b""
         failures: list[tuple[str, str, str]] = []
         wanted: Want | None = None
@@ -123,20 +133,27 @@ class _Player:
             want = step.want
             if isinstance(want, WholeAnswer | StreamEnded):
                 return Outcome(delivered, want, self.called, tuple(failures))
-            assert want.wake_at.seconds >= self.seconds
             if isinstance(want, WantStill):
                 assert wanted is not None
             else:
                 wanted = want
-            happening = self._answer(wanted)
-            if isinstance(happening, Woken):
-                self.seconds = want.wake_at.seconds
-            step = advance(step.exchange, happening, now=_now(self.seconds))
+            happening = self.next(wanted, want.wake_at.seconds)
+            step = advance(step.exchange, happening, now=self.now)
+            self.see(happening, step)
 
-    def _answer(self, want: Want) -> Happening:
+    def next(self, want: Want, wake_at: float) -> Happening:
+        """What happens next, at the moment that it is then."""
+        assert wake_at >= self.seconds
+        happening = self.answer(want)
+        if isinstance(happening, Woken):
+            self.seconds = wake_at
+        return happening
+
+    def answer(self, want: Want) -> Happening:
+        """What is said to a want."""
         match want:
             case WantProvider(excluded=excluded):
-                free = [provider for provider in _PROVIDERS if provider.id not in excluded]
+                free = [provider for provider in PROVIDERS if provider.id not in excluded]
                 return ProviderChosen(free[0]) if free else NoProvider()
             case WantFreshToken():
                 return TokenReady(_TOKEN)
@@ -164,7 +181,8 @@ class _Player:
         self.waiting.append(ending.get(attempt.ending, BodyEnded()))
         self.waiting.reverse()
         content_type = "application/vnd.amazon.eventstream" if attempt.status == 200 else "application/json"
-        return HeadArrived(Head(status=attempt.status, headers={"content-type": content_type}))
+        headers = {"content-type": content_type, **attempt.headers}
+        return HeadArrived(Head(status=attempt.status, headers=headers))
 
     def _pieces(self, part: bytes) -> list[bytes]:
         if not self.sizes:

@@ -151,7 +151,7 @@ def _harmless(raw: bytes) -> str:
 
 def _object(raw: bytes) -> str:
     """A JSON object that these bytes stand for: themselves where they are one, else one that has them as text."""
-    text = raw.decode(errors="replace")
+    text = raw.decode(errors="replace").strip(_SPACE)  # which belongs to the form, not to the object
     if reference_toolcalls.is_object(text):
         return text
     members: dict[str, Any] = {"text": text, text[:3]: [text[3:5], {"`": "```"}, len(text), None]}

@@ -24,7 +24,7 @@ def test_a_file_of_the_corpus_breaks_nothing(file: Path) -> None:
 
 def test_every_corpus_has_a_target_and_is_small() -> None:
     folders = {file.parent for file in FILES}
-    assert {"eventstream", "toolcalls", "request", "answer"} <= {folder.name for folder in folders}
+    assert {"eventstream", "toolcalls", "request", "answer", "recording"} <= {folder.name for folder in folders}
     assert all((CORPUS.parent / f"{folder.name}.py").is_file() for folder in folders)
     assert all(10 <= len(list(folder.iterdir())) <= 100 for folder in folders)
     assert max(file.stat().st_size for file in FILES) < 10_000
@@ -76,6 +76,10 @@ def _repeat_keys(__: Any) -> Any:
     return wrong
 
 
+def _cover_nothing(__: Any) -> Any:
+    return lambda mask, *_: mask
+
+
 @pytest.mark.parametrize(
     ("target", "data", "place", "wrong"),
     [
@@ -86,6 +90,7 @@ def _repeat_keys(__: Any) -> Any:
         ("failures", b'402\n\n{"reason":"MONTHLY_REQUEST_COUNT"}', "fuzz.failures.classify", _blame_the_server),
         ("credentials", b'f{"accessToken":"a","k":1}', "fuzz.credentials.render_token_file", _lose_unknown_members),
         ("rawhttp", b"rHTTP/1.1 204 \n\nrest", "fuzz.rawhttp.parse_response", _forget_the_rest),
+        ("recording", b"stHello $A", "core.taping.add_account", _cover_nothing),
         ("config", b'{"server":{"apiKeys":["a b"]}}', "core.config._read_key", _repeat_keys),
     ],
 )
