@@ -5,11 +5,14 @@ Who may ask for them is decided before a route is reached, in `app`.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 from quart import Response
 from quart_trio import QuartTrio
 
 from adapters.accounts import ACTIONS, Accounts, NotKept, UnknownAccount
+from adapters.recorder import Recorder
 from adapters.telemetry import Telemetry
 from core.errors import ClientRequestError
 
@@ -21,8 +24,18 @@ def is_guarded(path: str) -> bool:
     return path in ("/metrics", "/admin") or path.startswith("/admin/")
 
 
-def add_routes(app: QuartTrio, accounts: Accounts, telemetry: Telemetry) -> None:
-    """Add the routes to the application."""
+class _Switch(msgspec.Struct, forbid_unknown_fields=True):
+    enabled: bool
+
+
+def add_routes(
+    app: QuartTrio,
+    accounts: Accounts,
+    telemetry: Telemetry,
+    recorder: Recorder | None,
+    read_body: Callable[[], Awaitable[bytes]],
+) -> None:
+    """Add the routes to the application. `read_body` gives the present request's."""
 
     @app.get("/ready")
     async def ready() -> Response:
@@ -54,6 +67,27 @@ def add_routes(app: QuartTrio, accounts: Accounts, telemetry: Telemetry) -> None
             raise ClientRequestError("", str(error), error_type="not_found_error") from None
         except NotKept as error:
             raise ClientRequestError("", str(error), error_type="api_error") from None
+
+    @app.get("/admin/recording")
+    async def recording() -> Response:
+        return _json(_recording(recorder))
+
+    @app.post("/admin/recording")
+    async def switch_recording() -> Response:
+        try:
+            wish = msgspec.json.decode(await read_body(), type=_Switch)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise ClientRequestError("", 'expected {"enabled": true} or {"enabled": false}') from None
+        if recorder is not None:
+            recorder.switch(wish.enabled)
+        elif wish.enabled:
+            problem = "where to is not said: start the gateway with recording.directory, or with --record"
+            raise ClientRequestError("enabled", problem)
+        return _json(_recording(recorder))
+
+
+def _recording(recorder: Recorder | None) -> dict[str, object]:
+    return {"enabled": recorder is not None and recorder.is_on}
 
 
 def _json(value: dict[str, object], status: int = 200) -> Response:

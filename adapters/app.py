@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, cast
 
 import msgspec
@@ -16,9 +18,10 @@ from adapters.accounts import Accounts
 from adapters.connection import Connection, Incoming, Lifespan, incoming
 from adapters.driver import Driver
 from adapters.outbox import Outbox
+from adapters.recorder import OpenRecording, Recorder
 from adapters.telemetry import Following, Telemetry
 from core.access import check_access, check_admin
-from core.anthropic import STATUS_OF_ERROR, parse_request
+from core.anthropic import STATUS_OF_ERROR, MessagesRequest, parse_request
 from core.catalogue import find_model, render_model, render_models
 from core.config import Config
 from core.dialogue import WholeAnswer
@@ -40,7 +43,9 @@ _CLOSING_SECONDS = 80.0
 """How long the last writes may take: a token file's lock is waited for up to a minute."""
 
 
-def create_app(config: Config, *, driver: Driver, accounts: Accounts, telemetry: Telemetry) -> QuartTrio:
+def create_app(
+    config: Config, *, driver: Driver, accounts: Accounts, telemetry: Telemetry, recorder: Recorder | None = None
+) -> QuartTrio:
     """The gateway as an ASGI application."""
     app = QuartTrio("stagewhisper", static_folder=None)
     app.asgi_http_class = Connection
@@ -52,6 +57,9 @@ def create_app(config: Config, *, driver: Driver, accounts: Accounts, telemetry:
     )  # fmt: skip
     app.url_map.merge_slashes = False  # it redirects; here, what is not a route is a 404
     places = trio.CapacityLimiter(config.server.max_concurrent)
+
+    async def read_body() -> bytes:
+        return await _incoming().body(idle=config.policy.idle, total=config.policy.total)
 
     @app.before_request
     async def admit() -> None:
@@ -77,11 +85,13 @@ def create_app(config: Config, *, driver: Driver, accounts: Accounts, telemetry:
 
     @app.post("/v1/messages")
     async def messages() -> Response:
-        asked = _ask(await _incoming().body(idle=config.policy.idle, total=config.policy.total), config)
+        parsed = parse_request(await read_body())
+        asked = _ask(parsed, config)
         following = telemetry.follow(request_id=asked.request_id, model=asked.conversion.model.name)
         outbox = Outbox()
         _scope()[_EXCHANGE] = True
-        _incoming().nursery.start_soon(_exchange, driver, places, config, asked, outbox, following)
+        recording = _recording(recorder, asked, parsed, config)
+        _incoming().nursery.start_soon(_exchange, driver, places, config, asked, outbox, following, recording)
         whole = await outbox.first()
         if whole is not None:
             return Response(whole.body, whole.status, headers=dict(whole.headers))
@@ -90,7 +100,7 @@ def create_app(config: Config, *, driver: Driver, accounts: Accounts, telemetry:
 
     @app.post("/v1/messages/count_tokens")
     async def count_tokens() -> Response:
-        asked = _ask(await _incoming().body(idle=config.policy.idle, total=config.policy.total), config, counting=True)
+        asked = _ask(parse_request(await read_body(), counting=True), config)
         return _json({"input_tokens": asked.conversion.estimated_input})
 
     @app.get("/v1/models")
@@ -112,7 +122,7 @@ def create_app(config: Config, *, driver: Driver, accounts: Accounts, telemetry:
     async def health() -> Response:
         return _json({"status": "ok"})
 
-    admin.add_routes(app, accounts, telemetry)
+    admin.add_routes(app, accounts, telemetry, recorder, read_body)
 
     @app.errorhandler(ClientRequestError)
     async def refuse(error: ClientRequestError) -> Response:
@@ -143,6 +153,7 @@ async def _exchange(
     asked: Asked,
     outbox: Outbox,
     following: Following,
+    recording: AbstractContextManager[OpenRecording | None],
 ) -> None:
     """Run one exchange in its place. Whatever becomes of it, the view is let go and one line is logged."""
     place = object()
@@ -154,7 +165,8 @@ async def _exchange(
             following.outcome = Outcome.NO_PLACE
             return _fail(outbox, "overloaded_error", problem, asked.request_id)
         try:
-            await driver.drive(asked, outbox, following)
+            with recording as recorded:
+                await driver.drive(asked, outbox, following, recorded)
         finally:
             places.release_on_behalf_of(place)
     except Exception as error:
@@ -166,9 +178,28 @@ async def _exchange(
         following.end()
 
 
-def _ask(body: bytes, config: Config, *, counting: bool = False) -> Asked:
-    """A client's body as what an exchange is begun with."""
-    parsed = parse_request(body, counting=counting)
+@contextmanager
+def _recording(
+    recorder: Recorder | None, asked: Asked, request: MessagesRequest, config: Config
+) -> Iterator[OpenRecording | None]:
+    """The recording of an exchange that runs while the block does, where there is to be one."""
+    recording = None if recorder is None else recorder.begin(asked, request, config.policy)
+    if recording is None:
+        yield None
+        return
+    try:
+        yield recording
+    except Exception:
+        recording.end("the gateway has a bug")
+        raise
+    except BaseException:
+        recording.end("the client left, or the gateway was stopped")
+        raise
+    recording.end()
+
+
+def _ask(parsed: MessagesRequest, config: Config) -> Asked:
+    """A client's request as what an exchange is begun with."""
     return Asked(
         conversion=convert(
             parsed, model=find_model(config.catalogue, parsed.model), conversation_id=ambient.new_uuid()

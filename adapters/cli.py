@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(serve)
     _add_bind(serve, "listen there, instead of on the configuration's server.bind")
     _add_log(serve)
+    _add_record(serve)
 
     check = commands.add_parser(
         "check",
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo)
     _add_bind(demo, "listen there (default: 127.0.0.1:8990)", default="127.0.0.1:8990")
     _add_log(demo, level="warning")
+    _add_record(demo)
 
     emulate = commands.add_parser(
         "emulate",
@@ -103,6 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     emulate.add_argument("--scenario-file", metavar="FILE", type=Path, help="read the scenarios from a JSON file")
     emulate.add_argument("--scenarios", action="store_true", help="list the scenarios and end")
     emulate.add_argument(
+        "--replay", metavar="DIR", type=Path,
+        help="answer as the service did in the recordings in a folder (or in a file): from one of the same "
+        "conversation if there is one that was not used up, else from the next; after the last, from the first again",
+    )  # fmt: skip
+    emulate.add_argument("--no-waits", action="store_true", help="with --replay: do not take as long as it took then")
+    emulate.add_argument(
         "--write-config", metavar="FOLDER", type=Path,
         help="write token files and a configuration for a gateway on this emulator into a folder",
     )  # fmt: skip
@@ -113,12 +121,13 @@ def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     replay = commands.add_parser(
         "replay",
         help="run captured answers through the core again",
-        description="Run captured answers of the service through the core again, without a network, and print what "
-        "they are. Exit code 0: well; 1: faulted, or different in other pieces; 3: cannot be read.",
+        description="Run recordings, or captured answers of the service, through the core again, without a network, "
+        "and print what they are. Exit code 0: well; 1: faulted, or different in other pieces; 3: cannot be read. "
+        "Of a recording, 0: its client is sent the same as then, be it an answer or an error; 1: something else.",
     )
     replay.set_defaults(run=_replay)
-    replay.add_argument("files", nargs="+", metavar="FILE", help="the body of an event stream, or a raw HTTP/1.1 "
-                        "response; - is standard input")  # fmt: skip
+    replay.add_argument("files", nargs="+", metavar="FILE", help="a recording, the body of an event stream, or a "
+                        "raw HTTP/1.1 response; - is standard input")  # fmt: skip
     forms = ("frames", "events", "message", "sse")
     replay.add_argument("--as", dest="form", choices=forms, default="message", help="print that (default: message)")
     replay.add_argument("--json", action="store_true", help="print JSON, a value a line")
@@ -147,6 +156,10 @@ def _add_bind(parser: argparse.ArgumentParser, text: str, default: str | None = 
     parser.add_argument("--bind", metavar="HOST:PORT", help=text, default=default)
 
 
+def _add_record(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--record", metavar="FOLDER", help="record each exchange into a file there")
+
+
 def _add_log(parser: argparse.ArgumentParser, level: str = "info") -> None:
     levels = ("info", "warning", "error")
     parser.add_argument("--log-level", choices=levels, default=level, help=f"log from there on (default: {level})")
@@ -159,12 +172,15 @@ def _add_log(parser: argparse.ArgumentParser, level: str = "info") -> None:
 
 def _serve(options: argparse.Namespace) -> None:
     from adapters import logs
-    from adapters.gateway import Gateway, explain_state, warn_of
+    from adapters.gateway import Gateway, explain_state, record_into, warn_of
+    from adapters.recorder import RecorderError
     from adapters.serve import serve
     from adapters.stores import StoreError
 
     logs.configure(options.log_level, options.log_format)
     config = _load(options.config, bind=options.bind)
+    if options.record is not None:
+        config = record_into(config, options.record)
     warn_of(_check_token_files(config))
     listener, url = _listen(config.server.host, config.server.port)
 
@@ -178,6 +194,9 @@ def _serve(options: argparse.Namespace) -> None:
     except StoreError as problem:
         listener.close()
         raise Unusable(explain_state(problem)) from None
+    except RecorderError as problem:
+        listener.close()
+        raise Unusable(str(problem)) from None
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -211,7 +230,8 @@ def _accounts(options: argparse.Namespace) -> None:
 
 def _replay(options: argparse.Namespace) -> int:
     from adapters.display import fit
-    from adapters.replay import Wish, replay
+    from adapters.printing import Wish
+    from adapters.replay import replay
 
     def say(text: str) -> None:
         _say(fit(text, sys.stdout.encoding))
@@ -231,20 +251,27 @@ def _replay(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> None:
     from adapters import logs
     from adapters.demo import run_demo
+    from adapters.recorder import RecorderError
 
     logs.configure(options.log_level, options.log_format)
     listener, _ = _listen_here(options.bind)
-    trio.run(run_demo, listener, _say)
+    try:
+        trio.run(run_demo, listener, _say, options.record)
+    except RecorderError as problem:
+        listener.close()
+        raise Unusable(str(problem)) from None
 
 
 def _emulate(options: argparse.Namespace) -> None:
     from adapters import logs
-    from adapters.demo import run_emulator, write_config
+    from adapters.demo import open_recordings, run_emulator, write_config
     from adapters.emulator import (
         MOST_ACCOUNTS,
+        Recordings,
         ScenarioFile,
         ScenarioSource,
         UnknownScenario,
+        Unservable,
         always,
         check,
         describe,
@@ -256,11 +283,16 @@ def _emulate(options: argparse.Namespace) -> None:
         return
     logs.configure("info", "console")
     scenario: ScenarioSource | ScenarioFile | None = None
+    recordings: Recordings | None = None
     if not 1 <= options.accounts <= MOST_ACCOUNTS:
         raise Unusable(f"--accounts: expected 1 to {MOST_ACCOUNTS}, got {options.accounts}")
     accounts = team_accounts(options.accounts) if options.accounts > 1 else ()
-    if options.scenario and options.scenario_file:
-        raise Unusable("--scenario and --scenario-file exclude each other")
+    sources = {"--scenario": options.scenario, "--scenario-file": options.scenario_file, "--replay": options.replay}
+    given = [name for name, value in sources.items() if value]
+    if len(given) > 1:
+        raise Unusable(f"{given[0]} and {given[1]} exclude each other")
+    if options.no_waits and not options.replay:
+        raise Unusable("--no-waits is for --replay, which is not given")
     try:
         if options.scenario:
             check(options.scenario)
@@ -268,7 +300,9 @@ def _emulate(options: argparse.Namespace) -> None:
         if options.scenario_file:
             scenario = ScenarioFile(options.scenario_file)
             scenario.refresh_scenario("", 0)  # reads the file, which is read again for each request
-    except UnknownScenario as problem:
+        if options.replay:
+            recordings = open_recordings(options.replay, waits=not options.no_waits)
+    except (UnknownScenario, Unservable) as problem:
         raise Unusable(str(problem)) from None
     listener, url = _listen_here(options.bind)
     if options.write_config:
@@ -278,7 +312,7 @@ def _emulate(options: argparse.Namespace) -> None:
             listener.close()
             raise Unusable(f"{options.write_config} cannot be written: {error.strerror}") from None
     announce = partial(_say, f"emulating on {url}")
-    trio.run(partial(run_emulator, listener, announce, scenario=scenario, accounts=accounts))
+    trio.run(partial(run_emulator, listener, announce, scenario=scenario, recordings=recordings, accounts=accounts))
 
 
 # --- what they share -------------------------------------------------------------------------------------------

@@ -17,12 +17,14 @@ from adapters.configfile import load_config
 from adapters.emulator import (
     EmulatedAccount,
     Emulator,
+    Recordings,
     ScenarioFile,
     ScenarioSource,
     default_account,
+    read_recordings,
     render_token_file,
 )
-from adapters.gateway import Gateway
+from adapters.gateway import Gateway, record_into
 from adapters.serve import listen, serve, url_of
 
 _log = logging.getLogger("stagewhisper.emulator")
@@ -56,29 +58,47 @@ def _write_token_file(path: Path, account: EmulatedAccount, emulator_url: str) -
     return {"tokenFilePath": str(path.absolute()), "refreshUrl": f"{emulator_url}/refreshToken"}
 
 
+def open_recordings(path: Path, *, waits: bool) -> Recordings:
+    """The recordings of a folder or file, for an emulator to answer with; what is not served of them is logged.
+
+    Raises:
+        Unservable: none is.
+    """
+    found, remarks = read_recordings(path)
+    for remark in remarks:
+        _log.warning("%s", remark)
+    recordings = Recordings(found, waits=waits)
+    _log.info("recordings: %d, answers in them: %d", *recordings.size)
+    return recordings
+
+
 async def run_emulator(
     listener: socket.socket,
     announce: Callable[[], None],
     *,
-    scenario: ScenarioSource | ScenarioFile | None,
+    scenario: ScenarioSource | ScenarioFile | None = None,
+    recordings: Recordings | None = None,
     accounts: Sequence[EmulatedAccount] = (),
 ) -> None:
     """Run an emulator until a signal says to stop."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async with trio.open_nursery() as nursery:
-            await nursery.start(_emulator(scenario, accounts).serve, _listeners(listener))
+            await nursery.start(_emulator(scenario, recordings, accounts).serve, _listeners(listener))
             announce()
             await anext(aiter(signals))
             nursery.cancel_scope.cancel()
 
 
 def _emulator(
-    scenario: ScenarioSource | ScenarioFile | None = None, accounts: Sequence[EmulatedAccount] = ()
+    scenario: ScenarioSource | ScenarioFile | None = None,
+    recordings: Recordings | None = None,
+    accounts: Sequence[EmulatedAccount] = (),
 ) -> Emulator:
     return Emulator(
         accounts=accounts,
         scenario=scenario.scenario if isinstance(scenario, ScenarioFile) else scenario,
         refresh_scenario=scenario.refresh_scenario if isinstance(scenario, ScenarioFile) else None,
+        recordings=recordings,
         log=_log.info,
         epoch=lambda: ambient.epoch().seconds,
     )
@@ -88,12 +108,17 @@ def _listeners(listener: socket.socket) -> list[trio.SocketListener]:
     return [trio.SocketListener(trio.socket.from_stdlib_socket(listener))]
 
 
-async def run_demo(listener: socket.socket, say: Callable[[str], None]) -> None:
-    """Run a gateway on an emulator of its own until a signal says to stop."""
+async def run_demo(listener: socket.socket, say: Callable[[str], None], record: str | None = None) -> None:
+    """Run a gateway on an emulator of its own until a signal says to stop. `record`: a folder for recordings.
+
+    Raises:
+        RecorderError: nothing can be recorded there.
+    """
     behind = listen("127.0.0.1", 0)
     with tempfile.TemporaryDirectory(prefix="stagewhisper-demo-") as folder:
         config = load_config(str(write_config(Path(folder), url_of(behind))), {})
-        gateway = Gateway(config)
+        gateway = Gateway(config if record is None else record_into(config, record))
+        await gateway.open()
         url, model = url_of(listener), next(iter(config.catalogue))
         async with trio.open_nursery() as nursery:
             await nursery.start(_emulator().serve, _listeners(behind))

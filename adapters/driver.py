@@ -11,6 +11,7 @@ import trio
 from adapters import ambient
 from adapters.accounts import Accounts, TokenSource, Turns
 from adapters.outbox import Outbox
+from adapters.recorder import OpenRecording
 from adapters.tokens import TokenError, TokenRefused, TokenUnreadable
 from adapters.upstream import Upstream
 from core import dialogue, sse
@@ -18,6 +19,8 @@ from core.credentials import Token
 from core.exchange import Step, advance, begin
 from core.phases import Asked, Policy
 from core.selection import Provider
+from core.taping import Moment
+from core.times import Now
 
 
 class Listener(Protocol):
@@ -41,12 +44,14 @@ class Driver:
         self._upstream = upstream
         self._policy = policy
 
-    async def drive(self, asked: Asked, outbox: Outbox, listener: Listener) -> None:
+    async def drive(
+        self, asked: Asked, outbox: Outbox, listener: Listener, recording: OpenRecording | None = None
+    ) -> None:
         """Run one exchange to its end. The client's side is left answered or ended, unless this raises."""
         turns = self._accounts.turns()
         try:
             async with trio.open_nursery() as nursery:
-                await self._loop(asked, outbox, listener, turns, nursery)
+                await self._loop(asked, outbox, listener, recording, turns, nursery)
                 nursery.cancel_scope.cancel()
         finally:
             # A client that left must not be the reason why an account is judged without a look at its token.
@@ -55,11 +60,20 @@ class Driver:
             turns.close()
 
     async def _loop(
-        self, asked: Asked, outbox: Outbox, listener: Listener, turns: Turns, nursery: trio.Nursery
+        self,
+        asked: Asked,
+        outbox: Outbox,
+        listener: Listener,
+        recording: OpenRecording | None,
+        turns: Turns,
+        nursery: trio.Nursery,
     ) -> None:
-        step = begin(asked, policy=self._policy, now=ambient.now())
+        happening, now = None, ambient.now()
+        step = begin(asked, policy=self._policy, now=now)
         errand = _Errand()
         while True:
+            if recording is not None:
+                recording.add(Moment(happening=happening, at=now, notices=step.notices, want=step.want))
             for notice in step.notices:
                 if isinstance(notice, dialogue.Deliver):
                     await turns.settle()
@@ -80,7 +94,8 @@ class Driver:
                     errand = _Errand()
                     nursery.start_soon(self._run, want, errand, turns)
             happening = await errand.next(step.want.wake_at.seconds)
-            step = _advance(step, happening, listener)
+            now = ambient.now()
+            step = _advance(step, happening, now, listener)
 
     async def _run(self, want: _Errands, errand: _Errand, turns: Turns) -> None:
         """Do one want, saying what happens; whatever happens after it was stopped is said to nobody."""
@@ -109,12 +124,12 @@ class Driver:
         return dialogue.TokenReady(token)
 
 
-def _advance(step: Step, happening: dialogue.Happening, listener: Listener) -> Step:
+def _advance(step: Step, happening: dialogue.Happening, now: Now, listener: Listener) -> Step:
     """The next step; what the core does with an answer's bytes is timed."""
     if not isinstance(happening, dialogue.DataArrived | dialogue.BodyEnded):
-        return advance(step.exchange, happening, now=ambient.now())
+        return advance(step.exchange, happening, now=now)
     began = ambient.stopwatch()
-    next_step = advance(step.exchange, happening, now=ambient.now())
+    next_step = advance(step.exchange, happening, now=now)
     listener.processed(ambient.stopwatch() - began)
     return next_step
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 import trio
 from quart_trio import QuartTrio
 
@@ -14,6 +15,7 @@ from adapters.app import create_app
 from adapters.configfile import default_state_path
 from adapters.driver import Driver
 from adapters.keeping import Keeper
+from adapters.recorder import Recorder
 from adapters.stores import MemoryStore, SqliteStore, Store, StoreError
 from adapters.telemetry import Telemetry
 from adapters.tokens import TokenError, TokenFile, TokenUnreadable, check_writable
@@ -47,7 +49,14 @@ class Gateway:
         account_ids = [provider.id for provider in config.providers]
         self._telemetry = Telemetry(account_ids=account_ids, accounts=self._accounts, keeper=self._keeper)
         driver = Driver(accounts=self._accounts, tokens=self._tokens, upstream=self._upstream, policy=config.policy)
-        self.app: QuartTrio = create_app(config, driver=driver, accounts=self._accounts, telemetry=self._telemetry)
+        self._recorder = _make_recorder(config)
+        self.app: QuartTrio = create_app(
+            config,
+            driver=driver,
+            accounts=self._accounts,
+            telemetry=self._telemetry,
+            recorder=self._recorder,
+        )
         self.app.before_serving(self._start)
         self.app.after_serving(self._close)
 
@@ -63,12 +72,15 @@ class Gateway:
         )
 
     async def open(self) -> None:
-        """Read the state.
+        """Read the state, and see that what is to be recorded can be.
 
         Raises:
             StoreError: it cannot be kept where the configuration says.
+            RecorderError: nothing can be recorded there.
         """
         await self._keeper.open()
+        if self._recorder is not None:
+            self._recorder.open()
 
     async def _start(self) -> None:
         await self.open()
@@ -76,16 +88,13 @@ class Gateway:
         self.app.nursery.start_soon(self._run)
 
     async def _run(self) -> None:
-        """What goes on beside the requests. A bug in it costs the writing, never the server."""
+        """What goes on beside the requests."""
         with self._background:
-            while True:
-                try:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(self._keeper.run)
-                        nursery.start_soon(self._accounts.watch)
-                except Exception as error:
-                    _log.error("a bug of the gateway in what runs beside the requests", exc_info=error)
-                await trio.sleep(1.0)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_go_on, self._keeper.run)
+                nursery.start_soon(_go_on, self._accounts.watch)
+                if self._recorder is not None:
+                    nursery.start_soon(_go_on, self._recorder.run)
 
     async def _refresh(self, call: Call) -> tuple[int, bytes]:
         status, body = await self._upstream.fetch(call)
@@ -96,9 +105,41 @@ class Gateway:
         self._background.cancel()
         async with trio.open_nursery() as nursery:  # each token file may wait for its lock, up to a minute
             nursery.start_soon(self._keeper.close)
+            if self._recorder is not None:
+                nursery.start_soon(self._recorder.close)
             for token_file in self._tokens.values():
                 nursery.start_soon(_flush, token_file)
         await self._upstream.aclose()
+
+
+async def _go_on(service: Callable[[], Awaitable[None]]) -> None:
+    """Run what has no end. A bug in it costs a moment of what it does, never the server or another service."""
+    while True:
+        try:
+            await service()
+        except Exception as error:
+            _log.error("a bug of the gateway in what runs beside the requests", exc_info=error)
+        await trio.sleep(1.0)
+
+
+def record_into(config: Config, directory: str) -> Config:
+    """The configuration with exchanges recorded into that folder."""
+    settings = msgspec.structs.replace(config.recording, directory=directory)
+    return msgspec.structs.replace(config, recording=settings)
+
+
+def _make_recorder(config: Config) -> Recorder | None:
+    settings = config.recording
+    if settings.directory is None:
+        return None
+    return Recorder(
+        settings.directory,
+        max_files=settings.max_files,
+        max_bytes=settings.max_bytes,
+        program=ambient.VERSION,
+        epoch=ambient.epoch,
+        log=_log.warning,
+    )
 
 
 def make_store(config: Config) -> Store:

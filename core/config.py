@@ -36,7 +36,17 @@ from core.phases import Policy
 from core.providers import plain_path, read_path, read_providers
 from core.selection import Provider
 
-__all__ = ["Config", "ConfigError", "Problem", "Server", "State", "is_loopback", "parse_bind", "parse_config"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Problem",
+    "RecordingSettings",
+    "Server",
+    "State",
+    "is_loopback",
+    "parse_bind",
+    "parse_config",
+]
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +75,14 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     path: str | None = None
 
 
+class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where exchanges are recorded, and how much of them is kept. `directory` None: none is."""
+
+    directory: str | None = None
+    max_files: int = 1000
+    max_bytes: int = 10**9
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration, with every default filled in. `connect_timeout` is in seconds."""
 
@@ -72,6 +90,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy
     connect_timeout: float
     state: State
+    recording: RecordingSettings
     health: HealthPolicy
     catalogue: Catalogue
     providers: tuple[Provider, ...]
@@ -128,7 +147,7 @@ def parse_config(
     connect_timeout = timeouts.get("connectMs", seconds(1, _DAY), 10.0)
     policy = _read_policy(root, timeouts, root.section("pings"))
     state = _read_state(root.section("state"), home)
-    _read_what_is_to_come(root.section("recording"))
+    recording = _read_recording(root.section("recording"), home)
     health = _read_health(root.section("health"))
     catalogue = _read_catalogue(root.section("models"), shipped_models)
     providers = read_providers(root, home)
@@ -141,6 +160,7 @@ def parse_config(
         policy=policy,
         connect_timeout=connect_timeout,
         state=state,
+        recording=recording,
         health=health,
         catalogue=catalogue,
         providers=providers,
@@ -169,12 +189,18 @@ def _unavailable(feature: str, accepted: str) -> str:
     return f"{feature} is not available in this version; the only value is {accepted}"
 
 
-def _read_what_is_to_come(recording: Section) -> None:
-    """Takes what asks for nothing, so that one document serves this version and later ones, and refuses the rest."""
-    recording.get("directory", only(None, _unavailable("recording", "null")), None)
-    recording.get("maxFiles", whole_number(1, 10**9), 1000)
-    recording.get("maxBytes", whole_number(1, 10**15), 10**9)
+# --- what is recorded ------------------------------------------------------------------------------------------
+
+
+def _read_recording(recording: Section, home: str) -> RecordingSettings:
+    default = RecordingSettings()
+    settings = RecordingSettings(
+        directory=recording.get("directory", optional(read_path(home)), None),
+        max_files=recording.get("maxFiles", whole_number(1, 10**9), default.max_files),
+        max_bytes=recording.get("maxBytes", whole_number(1, 10**15), default.max_bytes),
+    )
     recording.close()
+    return settings
 
 
 # --- the accounts' health, and where it is kept ----------------------------------------------------------------

@@ -128,7 +128,8 @@ class Connection:
     async def _send_head(self, head: Head) -> None:
         # HTTP has no body after these, whatever the reply would say.
         self._has_no_body = self._method == "HEAD" or head.status in {204, 304}
-        await self._send(self._http.send(h11.Response(status_code=head.status, headers=list(head.headers))))
+        headers = [(name.encode(), value.encode()) for name, value in head.headers]
+        await self._send(self._http.send(h11.Response(status_code=head.status, headers=headers)))
 
     async def _play_step(self, step: Step) -> bool:
         """Play one step. Gives back whether there may be a next one."""

@@ -23,6 +23,7 @@ from adapters.emulator.assistant import read_request
 from adapters.emulator.connection import Connection, Gone, Request, Unreadable
 from adapters.emulator.events import WINDOW_TOKENS
 from adapters.emulator.failures import BAD_MODEL, BAD_TOKEN, IMPROPER
+from adapters.emulator.recordings import Recordings
 from adapters.emulator.shapes import ORIGIN, PROFILE_ARN, Refused, check, shown
 from adapters.emulator.sources import ScenarioSource, always
 from adapters.emulator.stage import Stage, oidc_error, refusal, seed_from, uuid_from
@@ -63,8 +64,9 @@ class _Call(msgspec.Struct, frozen=True):
 class Emulator:
     """A CodeWhisperer to run against.
 
-    `scenario` is asked how each good request for an answer is to go, `refresh_scenario` each good token call; the
-    header `x-emulator-scenario` comes before both. `log` gets one line for each request, never with a token in
+    `scenario` is asked how each good request for an answer is to go, `refresh_scenario` each good token call; with
+    `recordings`, these answer instead of a scenario, and their models are known too. The header `x-emulator-scenario`
+    comes before all. `log` gets one line for each request, never with a token in
     it. `epoch` tells the date, in seconds since 1970.
     """
 
@@ -75,12 +77,14 @@ class Emulator:
         models: tuple[str, ...] = DEFAULT_MODELS,
         scenario: ScenarioSource | None = None,
         refresh_scenario: ScenarioSource | None = None,
+        recordings: Recordings | None = None,
         log: Callable[[str], None],
         epoch: Callable[[], float],
         patience: float = 300.0,
     ) -> None:
         self.accounts = Accounts(accounts or (default_account(),), epoch)
-        self._models = models
+        self._models = tuple(dict.fromkeys((*models, *(recordings.models if recordings else ()))))
+        self._recordings = recordings
         self._scenario = scenario or always(scenarios.FINE)
         self._refresh_scenario = refresh_scenario or always(scenarios.FINE)
         self._log = log
@@ -200,6 +204,9 @@ class Emulator:
         except Refused:
             counts.refused += 1
             raise
+        if self._recordings is not None and SCENARIO_HEADER not in call.request.headers:
+            reply, how = self._recordings.answer(body["conversationState"], longest_wait=self._patience)
+            return reply, f", account {account}, {how}"
         seed = seed_from(call.request.body)
         stage = Stage(
             call="generate",

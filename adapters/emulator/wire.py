@@ -119,6 +119,17 @@ class Reply(msgspec.Struct, frozen=True):
         return b"".join(step.data for step in self.steps if isinstance(step, Send))
 
 
+def hasten(reply: Reply, longest: float) -> Reply:
+    """The reply with no wait that is longer than so many seconds; with 0, with none."""
+    steps: list[Step] = []
+    for step in reply.steps:
+        if not isinstance(step, Wait):
+            steps.append(step)
+        elif longest:
+            steps.append(Wait(min(step.seconds, longest)))
+    return Reply(reply.head, tuple(steps), min(reply.delay, longest))
+
+
 def whole(status: int, body: bytes, headers: Sequence[tuple[str, str]]) -> Reply:
     """A reply whose length is declared."""
     length = ("content-length", str(len(body)))

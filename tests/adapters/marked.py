@@ -19,8 +19,10 @@ from adapters.emulator import CLIENT_ID_HASH, EmulatedAccount, Emulator, render_
 from adapters.gateway import Gateway, check_token_files, describe_accounts
 from adapters.manage import manage, render_json, render_table
 from core.config import Config
+from core.recording import DataLine, parse_recording
 from tests.adapters.harness import LOCAL, Site, configured
 from tests.adapters.log_output import logged
+from tests.adapters.token_files import inline
 from tests.adapters.wire import Served, served
 
 MARK = "SECRET"
@@ -77,14 +79,15 @@ class Said(msgspec.Struct, kw_only=True):
     output: str
     shown: dict[str, str]
     kept: dict[str, str]
+    recorded: dict[str, str]
     emulator: list[str]
     statuses: list[int]
 
     def having(self, mark: str = MARK, *, answers: bool = True) -> dict[str, str]:
-        """The texts that have it in them; not looking at the answers where these may."""
+        """The texts that have it in them; not looking at the answers, and at recordings of them, where these may."""
         texts = {**self.logs, "output": self.output, **self.shown, **self.kept}
         if answers:
-            texts["answers"] = "\n".join(self.answers)
+            texts |= {"answers": "\n".join(self.answers), **self.recorded}
         return {name: text for name, text in texts.items() if mark in text}
 
 
@@ -105,7 +108,8 @@ class MarkedGateway:
         provider = {"type": "codewhisperer", "endpoint": url, "authentication": account}
         state = {"kind": "file", "path": str(self._folder / "state" / "state.db")} if keep else {"kind": "memory"}
         server = {"apiKeys": list(keys), "adminKey": ADMIN_KEY, "bind": "127.0.0.1:1"}  # where nobody listens
-        return configured({"server": server, "providers": {"one": provider}, "state": state})
+        recording = {"directory": str(self._folder / "recordings")}
+        return configured({"server": server, "providers": {"one": provider}, "state": state, "recording": recording})
 
     async def ask(
         self,
@@ -121,7 +125,7 @@ class MarkedGateway:
 
         In the scenarios, {access} and {refresh} stand for the account's tokens.
         """
-        said = Said(logs={}, answers=[], output="", shown={}, kept={}, emulator=[], statuses=[])
+        said = Said(logs={}, answers=[], output="", shown={}, kept={}, recorded={}, emulator=[], statuses=[])
         self._caplog.set_level(logging.DEBUG)
         emulator: Marked = Marked(
             scenario=lambda *_: emulator.quote(scenario),
@@ -135,6 +139,8 @@ class MarkedGateway:
             await nursery.start(emulator.serve, listeners)
             config = self._configure(url, keys, keep=keep)
             gateway = Gateway(config)
+            assert gateway._recorder is not None
+            gateway._recorder._in_thread = inline
             site = Site(gateway, emulator, said.emulator, nursery)
             with logged("console") as console, logged("json") as json_lines:
                 async with served(site) as server:
@@ -157,6 +163,11 @@ class MarkedGateway:
         said.shown["check"] = repr(check_token_files(config)) + repr(describe_accounts(config))
         files = (self._folder / "state").glob("*")
         said.kept = {file.name: file.read_bytes().decode("latin-1") for file in files}
+        for file in (self._folder / "recordings").glob("*"):
+            said.recorded[file.name] = file.read_text()
+            lines = parse_recording(file.read_bytes()).lines
+            data = b"".join(line.data for line in lines if isinstance(line, DataLine))
+            said.recorded[f"the answers in {file.name}"] = data.decode("latin-1")
         return said
 
 

@@ -174,6 +174,11 @@ def test_a_taken_port_is_said_in_one_line(
         (["emulate", "--scenario", "nonsense:1"], "unknown scenario 'nonsense'; there are: fine, "),
         (["emulate", "--scenario", "cut"], "scenario cut:BYTES: BYTES is missing"),
         (["emulate", "--scenario-file", "/none"], "the scenario file cannot be read: No such file or directory"),
+        (["emulate", "--replay", "x", "--scenario", "fine"], "--scenario and --replay exclude each other"),
+        (["emulate", "--replay", "x", "--scenario-file", "x"], "--scenario-file and --replay exclude each other"),
+        (["emulate", "--no-waits"], "--no-waits is for --replay, which is not given"),
+        (["emulate", "--replay", "/none"], "/none: cannot be read: No such file or directory"),
+        (["emulate", "--replay", "FILE"], "FILE: no recording"),
         (["emulate", "--bind", "127.0.0.1:0", "--write-config", "FILE"], "FILE cannot be written: File exists"),
     ],
 )

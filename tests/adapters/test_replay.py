@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from adapters.cli import main
 from core import intake
 from core.eventstream import Header, HeaderType, Message, encode
+from tests.adapters.replaying import Run
 from tests.builders import body, event, exception, text
 
 HELLO = body(text("Hel"), text("lo"))
@@ -27,32 +27,6 @@ RESPONSE = HEAD + b"Content-Length: %d\r\n\r\n" % len(HELLO) + HELLO
 def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lines are as long as they are."""
     monkeypatch.delenv("COLUMNS", raising=False)
-
-
-class Run:
-    """`stagewhisper replay`, run."""
-
-    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.folder = folder
-        self._capsys = capsys
-        self.code = -1
-        self.said = ""
-        self.complained = ""
-
-    def __call__(self, data: bytes | None, *options: str) -> Run:
-        """Of one file with these bytes, if any."""
-        names = []
-        if data is not None:
-            (self.folder / "capture.bin").write_bytes(data)
-            names = [str(self.folder / "capture.bin")]
-        self.code = main(["replay", *names, *options])
-        self.said, self.complained = self._capsys.readouterr()
-        return self
-
-    @property
-    def values(self) -> list[Any]:
-        """What was said, each line as JSON."""
-        return [json.loads(line) for line in self.said.splitlines()]
 
 
 @pytest.fixture
@@ -245,8 +219,8 @@ def test_each_of_several_files_is_named_and_the_worst_code_counts(run: Run, tmp_
     ("data", "problem"),
     [
         (b"", "there is nothing in it"),
-        (b'{"stagewhisper": 1, "kind": "recording"}\n{}\n', "a recording, of which this version reads none"),
-        (b'{"stagewhisper":null}', "a recording, of which this version reads none"),
+        (b'{"stagewhisper": 1, "kind": "recording"}\n{}\n', "line 1: "),
+        (b'{"stagewhisper":null}', "line 1: expected the first line of a recording: "),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(run: Run, data: bytes, problem: str) -> None:

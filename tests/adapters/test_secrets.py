@@ -58,6 +58,7 @@ REFRESHES = ["fine", "refresh-refused", "refresh-lost", "no-access-token", "wron
 async def test_no_secret_is_logged_or_answered(marked: MarkedGateway, scenario: str, refresh: str) -> None:
     said = await marked.ask(ASKS, scenario=scenario, refresh=refresh)
     assert said.having() == {}
+    assert len(said.recorded) == 4, "both good requests, and what the service answered each"
     assert [line for line in said.emulator if MARK in line] == []
     assert [text.count(": 401 ") for text in said.logs.values()] == [4, 4, 4]
     assert (said.statuses[0] == 200) == (scenario == "fine")  # the second may begin with pings
@@ -86,6 +87,7 @@ async def test_a_service_that_quotes_the_token_is_not_quoted(marked: MarkedGatew
     said = await marked.ask([ASKS[0]], scenario=scenario)
     assert said.having() == {}
     assert said.statuses[0] >= 400
+    assert any("removed" in text for text in said.recorded.values())
     if not scenario.startswith("status:200"):  # that answer's words are not looked at
         assert all("***" in text for text in said.logs.values())
 

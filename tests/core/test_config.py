@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from core.config import Config, ConfigError, Problem, Server, State, parse_bind
+from core.config import Config, ConfigError, Problem, RecordingSettings, Server, State, parse_bind
 from core.health import HealthPolicy
 from core.phases import Policy
 from tests.config_documents import SHIPPED, full_document, problems_of, read
@@ -108,22 +108,37 @@ def test_one_mistake_is_one_problem_with_its_path(document: object, expected: st
             'delivery: live delivery is not available in this version; the only value is "buffered"',
         ),
         ({"delivery": None}, 'delivery: live delivery is not available in this version; the only value is "buffered"'),
-        (
-            {"recording": {"directory": "/tmp/x"}},
-            "recording.directory: recording is not available in this version; the only value is null",
-        ),
-        (
-            {"recording": {"maxFiles": 0}},
-            "recording.maxFiles: expected a whole number from 1 to 1000000000, got 0",
-        ),
-        (
-            {"recording": {"maxBytes": 1.5}},
-            "recording.maxBytes: expected a whole number from 1 to 1000000000000000, got 1.5",
-        ),
     ],
 )
 def test_what_this_version_does_not_have_is_refused_in_so_many_words(document: object, expected: str) -> None:
     assert problems_of(document) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("recording", "expected"),
+    [
+        ({"directory": ""}, "directory: expected a file's path of 1 to 4096 printable characters, got ''"),
+        ({"directory": "~root/x"}, "directory: expected a path whose ~ is followed by /: other users' folders are not"),
+        ({"maxFiles": 0}, "maxFiles: expected a whole number from 1 to 1000000000, got 0"),
+        ({"maxBytes": 1.5}, "maxBytes: expected a whole number from 1 to 1000000000000000, got 1.5"),
+        ({"enabled": True}, "enabled: "),
+    ],
+)
+def test_what_is_wrong_with_recording_is_told(recording: object, expected: str) -> None:
+    (problem,) = problems_of({"recording": recording})
+    assert problem.startswith(f"recording.{expected}")
+
+
+@pytest.mark.parametrize(
+    ("recording", "expected"),
+    [
+        ({}, RecordingSettings(directory=None, max_files=1000, max_bytes=1_000_000_000)),
+        ({"directory": "~/rec", "maxFiles": 1}, RecordingSettings(directory="/home/me/rec", max_files=1)),
+        ({"directory": "/rec", "maxBytes": 5}, RecordingSettings(directory="/rec", max_bytes=5)),
+    ],
+)
+def test_recording_is_off_unless_a_folder_is_named(recording: object, expected: RecordingSettings) -> None:
+    assert read({"recording": recording}, home="/home/me").recording == expected
 
 
 def test_all_problems_are_told_at_once_at_least_one_for_each_section() -> None:
@@ -133,7 +148,7 @@ def test_all_problems_are_told_at_once_at_least_one_for_each_section() -> None:
         "timeouts": {"connectMs": -5},
         "pings": {"quietMs": None},
         "state": {"kind": 1},
-        "recording": {"directory": "x"},
+        "recording": {"directory": 5},
         "writtenToolCalls": "maybe",
         "models": {"name": 5},
         "providers": {"p": {"type": "other"}},

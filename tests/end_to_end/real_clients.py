@@ -1,5 +1,7 @@
 """Real clients finish a turn with a tool call through `stagewhisper serve`, against `stagewhisper emulate`.
 
+What they are sent is recorded, and has to be the same when it is run again, in other pieces too.
+
 On demand, for it installs several hundred megabytes of other people's programs into a folder (which is kept for
 the next time):
 
@@ -187,12 +189,18 @@ def _run(command: list[str], environment: dict[str, str], *, cwd: Path) -> str:
 
 
 def _turn(folder: Path, client: Callable[[Path, str], str], setting: Setting) -> str:
-    """What a client says at the end of its turn, with servers of its own."""
+    """What a client says at the end of its turn, with servers of its own, once its recordings ran again to the same."""
     with tempfile.TemporaryDirectory() as servers:
         scenarios = Path(servers) / "scenarios.json"
         scenarios.write_text(json.dumps({"sequence": setting.sequence}))
-        with gateway(Path(servers), "--scenario-file", str(scenarios), settings=setting.settings) as (server, _):
+        recordings = Path(servers) / "recordings"
+        settings = {**setting.settings, "recording": {"directory": str(recordings)}}
+        with gateway(Path(servers), "--scenario-file", str(scenarios), settings=settings) as (server, _):
             answer = client(folder, server.url)
+        # The servers are gone: nothing but the recordings says what was delivered.
+        command = [sys.executable, "-m", "adapters.cli", "replay", "--cuts", "20", "--bytewise"]
+        command += sorted(map(str, recordings.iterdir()))
+        _run(command, dict(os.environ), cwd=Path(__file__).parents[2])
     if PROOF not in answer:
         raise Failed(f"the result does not stand in the answer: {answer[:300]}")
     return answer
