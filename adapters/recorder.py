@@ -7,7 +7,7 @@ something is written and what is given up. No exchange ever waits for it, or hea
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +17,11 @@ import trio
 from adapters import files
 from adapters.archive import Archive, File, Outcome
 from core.anthropic import MessagesRequest
-from core.dialogue import DataArrived, Deliver, StreamEnded, WantCall, WholeAnswer
+from core.credentials import Token
+from core.dialogue import DataArrived, Deliver, StreamEnded, TokenReady, WantCall, WholeAnswer
 from core.errors import StagewhisperError
 from core.phases import Asked, Policy
+from core.selection import Provider
 from core.sse import Ping
 from core.taping import Moment, Tape, begin_tape, end_tape, record
 from core.times import Epoch
@@ -131,6 +133,8 @@ class Recorder:
         self._faults = 0
         self._is_failing = False
         self._has_refused = False
+        # The secrets of accounts that were used before: one may stand in the prompt of an exchange that uses another.
+        self._known: Mapping[str, tuple[Provider, Token]] = {}
         self._said: deque[str] = deque()
 
     def open(self) -> None:
@@ -162,7 +166,7 @@ class Recorder:
         """The recording of an exchange that is about to begin; None where it is not to be recorded."""
         if not self._is_open or not self._is_on or not self._has_room(_MOMENT_BYTES):
             return None
-        tape = begin_tape(asked, request, policy, program=self._program)
+        tape = begin_tape(asked, request, policy, program=self._program, accounts=self._known.values())
         recording = OpenRecording(self, tape, File(self._epoch(), asked.request_id))
         self._running.add(recording)
         return recording
@@ -268,6 +272,7 @@ class Recorder:
                 if isinstance(item, Moment):
                     recording.tape, more = record(recording.tape, item)
                     lines.append(more)
+                    self._get_to_know(recording.tape, item)
                 elif item.why is not None:
                     lines.append(end_tape(recording.tape, item.why))
         except Exception as error:
@@ -282,6 +287,11 @@ class Recorder:
             if self._is_failing and recording.file.name is not None and recording.faults == self._faults:
                 self._is_failing = False
                 self._said.append(f"{self._archive.folder}: {_AGAIN}")
+
+    def _get_to_know(self, tape: Tape, moment: Moment) -> None:
+        if isinstance(moment.happening, TokenReady) and tape.provider is not None:
+            # Replaced whole: exchanges that begin meanwhile look at it from another thread.
+            self._known = {**self._known, tape.provider.id: (tape.provider, moment.happening.token)}
 
     def _append(self, recording: OpenRecording, lines: bytes) -> bool:
         """Write lines of a recording; False where it is given up."""

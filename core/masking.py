@@ -66,6 +66,10 @@ class Mask(msgspec.Struct, frozen=True):
             text = _ACCOUNT_NUMBER_IN_BYTES.sub(_NO_NUMBER.encode(), text)
         return text
 
+    def finds_token(self, text: bytes) -> bool:
+        """Whether a token stands in a text, or in JSON."""
+        return any(_replace(text, secret, removed.cover.encode()) != text for secret, removed in self.tokens)
+
     def cover_rest(self, text: bytes) -> bytes:
         """The same of bytes that nobody reads as a whole, with the beginning of a secret at their end covered too."""
         text = self.cover(text, is_error=True)

@@ -6,14 +6,15 @@ until it is known what is secret, and bytes until they are a whole frame, in whi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal, assert_never
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, TypeAlias, assert_never
 from zlib import crc32
 
 import msgspec
 
 from core import intake
 from core.anthropic import MessagesRequest
+from core.credentials import Token
 from core.dialogue import (
     BodyEnded,
     CallFailed,
@@ -78,6 +79,11 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
     want: Want | Final
 
 
+_Chain: TypeAlias = "tuple[_Chain, Line] | None"
+
+_QUOTABLE = "a token stands in the prompt, which the answer may quote"
+
+
 class Tape(msgspec.Struct, frozen=True, kw_only=True):
     """A recording that is being made. Only `begin_tape` and `record` make these.
 
@@ -89,11 +95,17 @@ class Tape(msgspec.Struct, frozen=True, kw_only=True):
     request: MessagesRequest
     policy: Policy
     program: str
-    mask: Mask = Mask()
+    mask: Mask
     provider: Provider | None = None
     held: tuple[Line, ...] = ()
+    added: _Chain = None
+    """Lines behind these, the last one outermost: however many there are, one more costs the same."""
     is_begun: bool = False
     """Whether the first lines are given out."""
+    is_quotable: bool = False
+    """Whether a token stands in the prompt, so that an answer may quote it, whole or piece by piece."""
+    is_over: bool = False
+    """Whether nothing more is recorded."""
     body: Literal["none", "frames", "error"] = "none"
     """What the open call is being answered with."""
     size: int = 0
@@ -104,15 +116,33 @@ class Tape(msgspec.Struct, frozen=True, kw_only=True):
     """How many there have to be before more of them can be."""
 
 
-def begin_tape(asked: Asked, request: MessagesRequest, policy: Policy, *, program: str) -> Tape:
-    """The tape of an exchange that will begin with this. `program` is the gateway's version."""
-    return Tape(asked=asked, request=request, policy=policy, program=program)
+def begin_tape(
+    asked: Asked,
+    request: MessagesRequest,
+    policy: Policy,
+    *,
+    program: str,
+    accounts: Iterable[tuple[Provider, Token]] = (),
+) -> Tape:
+    """The tape of an exchange that will begin with this. `program` is the gateway's version.
+
+    `accounts` are those whose secrets are known already: others become known as the exchange uses them.
+    """
+    mask = Mask()
+    for provider, token in accounts:
+        mask = add_account(mask, provider, token)
+    return Tape(asked=asked, request=request, policy=policy, program=program, mask=mask)
 
 
 def record(tape: Tape, moment: Moment) -> tuple[Tape, bytes]:
     """The tape with one more moment, and the lines that are ready to be written."""
+    if tape.is_over:
+        return tape, b""
     tape = _take_note(tape, moment)
-    tape = msgspec.structs.replace(tape, held=(*tape.held, *_lines(tape, moment)))
+    tape = _add(tape, _lines(tape, moment))
+    if tape.is_quotable and tape.body == "frames":
+        tape, lines = _give_out_all(_add(tape, (CutLine(why=_QUOTABLE),)))
+        return msgspec.structs.replace(tape, is_over=True), lines
     if not tape.is_begun:
         return tape, b""
     if tape.body == "none" or not isinstance(moment.want, WantData | WantStill):
@@ -122,10 +152,26 @@ def record(tape: Tape, moment: Moment) -> tuple[Tape, bytes]:
 
 def end_tape(tape: Tape, why: str) -> bytes:
     """The last lines of a recording whose exchange came to no end: none of one of which there are no lines yet."""
-    if not tape.is_begun:
+    if not tape.is_begun or tape.is_over:
         return b""
-    _, lines = _give_out_all(msgspec.structs.replace(tape, held=(*tape.held, CutLine(why=why))))
+    _, lines = _give_out_all(_add(tape, (CutLine(why=why),)))
     return lines
+
+
+def _add(tape: Tape, lines: Iterable[Line]) -> Tape:
+    added = tape.added
+    for line in lines:
+        added = added, line
+    return msgspec.structs.replace(tape, added=added)
+
+
+def _join(tape: Tape) -> Tape:
+    """The tape with all its lines in `held`."""
+    lines, rest = list[Line](), tape.added
+    while rest is not None:
+        rest, line = rest
+        lines.append(line)
+    return msgspec.structs.replace(tape, held=(*tape.held, *reversed(lines)), added=None)
 
 
 def _take_note(tape: Tape, moment: Moment) -> Tape:
@@ -138,7 +184,9 @@ def _take_note(tape: Tape, moment: Moment) -> Tape:
             return replace(tape, provider=provider)
         case TokenReady(token):
             assert tape.provider is not None, "a token is asked for an account"
-            return replace(tape, mask=add_account(tape.mask, tape.provider, token), is_begun=True)
+            mask = add_account(tape.mask, tape.provider, token)
+            is_quotable = tape.is_quotable or mask.finds_token(encode_line(_converted(tape)))
+            return replace(tape, mask=mask, is_begun=True, is_quotable=is_quotable)
         case HeadArrived(head):
             return replace(tape, body="frames" if intake.is_event_stream(head) else "error")
         case DataArrived(data):
@@ -182,7 +230,11 @@ def _first_lines(tape: Tape, at: float, date: float) -> Iterator[Line]:
         policy=tape.policy,
     )
     yield AskedLine(request=tape.request)
-    yield ConvertedLine(request=asked.conversion.request)
+    yield _converted(tape)
+
+
+def _converted(tape: Tape) -> ConvertedLine:
+    return ConvertedLine(request=tape.asked.conversion.request)
 
 
 def _line(happening: Happening, mask: Mask, *, at: float, date: float) -> Happened:
@@ -246,6 +298,7 @@ def _put_back(held: Sequence[Line], data: bytes) -> Iterator[Line]:
 
 def _mask_frames(tape: Tape) -> Tape:
     """The tape with all frames masked that are whole."""
+    tape = _join(tape)
     data = _data(tape.held)
     parts, at = [data[: tape.masked]], tape.masked
     wanted = at + _PRELUDE
@@ -282,10 +335,8 @@ def _give_out(tape: Tape) -> tuple[Tape, bytes]:
 
 def _give_out_all(tape: Tape) -> tuple[Tape, bytes]:
     """All lines. What is left of a body is no whole frame, or an error's."""
+    tape = _mask_frames(tape) if tape.body == "frames" else _join(tape)
     data = _data(tape.held)
-    if tape.body == "frames":
-        tape = _mask_frames(tape)
-        data = _data(tape.held)
     covered = data[: tape.masked] + tape.mask.cover_rest(data[tape.masked :])
     lines = tuple(_put_back(tape.held, covered))
     rest = msgspec.structs.replace(tape, held=(), body="none", size=0, masked=0, wanted=0)

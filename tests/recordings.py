@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from core.dialogue import (
 from core.exchange import Step
 from core.http import Head
 from core.phases import Policy
+from core.selection import Provider
 from core.taping import Moment, begin_tape, end_tape, record
 from core.times import Epoch, Instant, Now
 from tests.builders import MODEL, SHELL_TOOL, asked, body, exception, text, tool
@@ -59,7 +60,15 @@ class Taped(Play):
     `taped` are the lines that are ready to be written so far: of an exchange that has ended, its recording.
     """
 
-    def __init__(self, *, policy: Policy = POLICY, at: float = 1000.125, pause: float = 0.25, **members: Any) -> None:
+    def __init__(
+        self,
+        *,
+        policy: Policy = POLICY,
+        at: float = 1000.125,
+        pause: float = 0.25,
+        accounts: Sequence[tuple[Provider, Token]] = (),
+        **members: Any,
+    ) -> None:
         document = {
             "model": MODEL.name,
             "max_tokens": 100,
@@ -69,7 +78,7 @@ class Taped(Play):
         }
         request = parse_request(msgspec.json.encode(document))
         self.taped = b""
-        self._tape = begin_tape(asked(**document), request, policy, program="0.0.0")
+        self._tape = begin_tape(asked(**document), request, policy, program="0.0.0", accounts=accounts)
         self._pause = pause
         self._happening: Happening | None = None
         super().__init__(policy=policy, at=at, **document)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from core.credentials import Token
 from core.dialogue import BodyEnded, DataArrived, HeadArrived
 from core.http import Head
 from core.recording import CutLine, DataLine, EndedLine, parse_recording
@@ -18,7 +19,7 @@ from core.rerun import first_difference_from_then, rerun
 from tests.adapters.recorders import Studio, at_work, settle
 from tests.adapters.token_files import in_virtual_time
 from tests.builders import SHELL_TOOL, body, exception, text
-from tests.recordings import CALLED, PROFILE, SECRETS
+from tests.recordings import CALLED, HELLO, PROFILE, SECRETS
 
 
 def last(data: bytes) -> object:
@@ -325,7 +326,23 @@ async def test_no_secret_is_in_a_file(tmp_path: Path, case: str, size: int) -> N
     [recorded] = studio.contents
     encoded = re.findall(rb'"data":"([A-Za-z0-9+/=]*)"', recorded)
     decoded = b"".join(map(base64.b64decode, encoded))
-    assert decoded
+    assert decoded or case == "prompt"
     for secret in (SECRETS.access_token, SECRETS.refresh_token, "123456789012", "made-up-user", "made-up-cookie"):
         assert secret is not None
         assert secret.encode() not in recorded + decoded
+
+
+@in_virtual_time
+async def test_a_token_that_another_exchange_used_is_known_from_then_on(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    other = Token(access_token="made-up-access-token-of-b", refresh_token=None, auth_method="social")
+    prompt = [{"role": "user", "content": f"What is {other.access_token}?"}]
+    async with at_work(studio):
+        for token, name in ((SECRETS, "a"), (other, "b")):
+            studio.begin().call(name, token).answer(HELLO)
+            await settle()
+        studio.begin(messages=prompt).call("a", SECRETS).answer(HELLO)
+        await settle()
+    whole, also_whole, quoting = map(parse_recording, studio.contents)
+    assert [type(each.lines[-1]) for each in (whole, also_whole, quoting)] == [EndedLine, EndedLine, CutLine]
+    assert other.access_token.encode() not in studio.contents[2]

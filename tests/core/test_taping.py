@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from core.credentials import Token
 from core.dialogue import (
     BodyEnded,
     CallFailed,
@@ -47,7 +48,7 @@ from core.taping import Moment, begin_tape, end_tape, record
 from core.times import Epoch, Instant, Now
 from tests.builders import SHELL_TOOL, asked, body, exception, text, tool
 from tests.exchanges import EVENT_STREAM, POLICY, provider
-from tests.recordings import HELLO, PROFILE, SECRETS, Taped
+from tests.recordings import HELLO, PROFILE, SECRETS, THROTTLED, Taped
 
 ACCESS = SECRETS.access_token.encode()
 NUMBER = b"123456789012"
@@ -290,6 +291,29 @@ def test_an_answer_with_line_ends_between_its_values_is_one_line() -> None:
     assert isinstance(answer, AnsweredLine)
     assert b'{   "a": "b\\n" }' in bytes(answer.body)
     assert_clean(taped)
+
+
+@pytest.mark.parametrize("secret", [SECRETS.access_token, SECRETS.refresh_token])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_may_quote_a_token_of_the_prompt_is_not_recorded(secret: str, stream: bool) -> None:
+    pieces = [text(secret[start : start + 5]) for start in range(0, len(secret), 5)]
+    asked = [{"role": "user", "content": f"My file says {secret}"}]
+    played = Taped(stream=stream, messages=asked).call().refuse(429, THROTTLED).call("b").answer(body(*pieces))
+    lines = parse_recording(played.taped).lines
+    assert [type(line) for line in lines[-3:]] == [CallLine, HeadLine, CutLine]
+    assert lines[-1] == CutLine(why="a token stands in the prompt, which the answer may quote")
+    assert msgspec.json.decode(bodies(played.taped)) == THROTTLED
+    assert_clean(played.taped)
+    assert played.cut() == played.taped
+
+
+def test_the_secrets_of_accounts_that_were_used_before_are_known_from_the_start() -> None:
+    other = Token(access_token="made-up-other-access", refresh_token=None, auth_method="social")
+    prompt = [{"role": "user", "content": f"My other file says {other.access_token}"}]
+    for accounts in ((), ((provider("b"), other),)):
+        taped = Taped(messages=prompt, accounts=accounts).call().answer(HELLO).taped
+        assert (other.access_token.encode() in taped) == (not accounts)
+        assert (bodies(taped) == HELLO) == (not accounts)
 
 
 # --- the end ---------------------------------------------------------------------------------------------------
