@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, Final
 from zlib import crc32
 
@@ -26,7 +27,7 @@ _SHORTEST: Final = 8
 _LONGEST: Final = 1 << 20
 
 _ACCOUNT_NUMBER: Final = re.compile(r"(?<=:)[0-9]{12}(?=:)")
-_ACCOUNT_NUMBER_IN_BYTES: Final = re.compile(_ACCOUNT_NUMBER.pattern.encode())
+_ACCOUNT_NUMBER_IN_BYTES: Final = re.compile(rb":[0-9]{12}(?=:)")
 _NO_NUMBER: Final = "0" * 12
 
 
@@ -54,6 +55,11 @@ class Mask(msgspec.Struct, frozen=True):
     profiles: tuple[tuple[bytes, bytes], ...] = ()
     numbers: tuple[bytes, ...] = ()
 
+    def may_cover(self, data: bytes) -> bool:
+        """Whether anything may have to be covered in these bytes: cheap, and mostly the end of it."""
+        signs = (*(_sign(secret) for secret, _ in self.tokens), *self.numbers)  # a profile's ARN has the number
+        return any(sign in data for sign in signs) or _ACCOUNT_NUMBER_IN_BYTES.search(data) is not None
+
     def cover(self, text: bytes, *, is_error: bool) -> bytes:
         """A text, or JSON, with all that is to be covered in it covered."""
         for secret, removed in self.tokens:
@@ -63,7 +69,7 @@ class Mask(msgspec.Struct, frozen=True):
         if is_error:
             for number in self.numbers:
                 text = text.replace(number, _NO_NUMBER.encode())
-            text = _ACCOUNT_NUMBER_IN_BYTES.sub(_NO_NUMBER.encode(), text)
+            text = _ACCOUNT_NUMBER_IN_BYTES.sub(b":%b" % _NO_NUMBER.encode(), text)
         return text
 
     def finds_token(self, text: bytes) -> bool:
@@ -153,10 +159,11 @@ def _replace(text: bytes, secret: bytes, instead: bytes) -> bytes:
     return text
 
 
+@lru_cache(maxsize=256)
 def _sign(secret: bytes) -> bytes:
     """What of a secret nobody escapes: where this is not, there is no escaped form either. In an ARN, its number."""
     number = _ACCOUNT_NUMBER_IN_BYTES.search(secret)
-    return number[0] if number else max(_PLAIN.findall(secret), key=len, default=b"")
+    return number[0][1:] if number else max(_PLAIN.findall(secret), key=len, default=b"")
 
 
 def _find_escaped(text: bytes, secret: bytes) -> Iterator[tuple[int, list[bytes]]]:

@@ -300,6 +300,7 @@ def _mask_frames(tape: Tape) -> Tape:
     """The tape with all frames masked that are whole."""
     tape = _join(tape)
     data = _data(tape.held)
+    is_clean = not tape.mask.may_cover(data)
     parts, at = [data[: tape.masked]], tape.masked
     wanted = at + _PRELUDE
     while len(data) >= wanted:
@@ -310,11 +311,12 @@ def _mask_frames(tape: Tape) -> Tape:
             break
         if len(data) < (wanted := at + length):
             break
-        parts.append(tape.mask.cover_frame(data[at:wanted]))
+        if not is_clean:
+            parts.append(tape.mask.cover_frame(data[at:wanted]))
         at, wanted = wanted, wanted + _PRELUDE
     if at == len(data):
         wanted = at
-    held = tuple(_put_back(tape.held, b"".join((*parts, data[at:]))))
+    held = tape.held if is_clean else tuple(_put_back(tape.held, b"".join((*parts, data[at:]))))
     return msgspec.structs.replace(tape, held=held, masked=at, wanted=wanted)
 
 

@@ -7,6 +7,8 @@ Run as `python tests/benchmarks/pipeline.py`.
   makes no answer yet.
 - A request like Claude Code's (some 90 kB, 20 tools) from the client's bytes to the service's: the peer is one
   `json.loads` and one `json.dumps` of it.
+- The same answer with all of it made into the lines of a recording, which the gateway does in a thread: the peer is the
+  core's way without that.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from core.request import convert
 from core.sse import encode_events
 from tests.builders import MODEL, SHELL_TOOL, body, event, text, tool
 from tests.exchanges import EVENT_STREAM, Play
+from tests.recordings import Taped
 
 ROUNDS = 15
 CHUNK = 4096
@@ -95,6 +98,14 @@ def answer_with_core(chunks: list[bytes]) -> None:
     encode_events(play.delivered)
 
 
+def answer_taped(chunks: list[bytes]) -> None:
+    """The whole way, and a recording of it."""
+    played = Taped(pause=0.0, tools=[SHELL_TOOL]).call()
+    played.tell(HeadArrived(EVENT_STREAM), *map(DataArrived, chunks), BodyEnded())
+    encode_events(played.delivered)
+    assert played.taped.endswith(b'{"what":"ended"}\n')
+
+
 def answer_with_peer(chunks: list[bytes]) -> None:
     """Frames as botocore reads them, and their payloads as objects."""
     buffer = EventStreamBuffer()
@@ -132,6 +143,7 @@ def main() -> None:
     answer, request = ordinary_answer(), claude_code_request()
     chunks = [answer[start : start + CHUNK] for start in range(0, len(answer), CHUNK)]
     compare(f"answer of {len(answer)} bytes", lambda: answer_with_core(chunks), lambda: answer_with_peer(chunks))
+    compare("the same answer, recorded", lambda: answer_taped(chunks), lambda: answer_with_core(chunks))
     compare(f"request of {len(request)} bytes", lambda: request_with_core(request), lambda: request_with_peer(request))
 
 
