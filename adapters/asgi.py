@@ -14,6 +14,7 @@ import trio
 from adapters.configfile import load_config
 from adapters.gateway import Gateway, check_state, check_token_files, explain_state, warn_of
 from adapters.http1 import speak_http1_alone
+from adapters.recorder import RecorderError
 from adapters.stores import StoreError
 from core.config import ConfigError
 
@@ -32,6 +33,8 @@ def _load() -> Gateway:
             trio.run(check_state, config)  # later, the server would make a traceback of it
         except StoreError as problem:
             sys.exit(explain_state(problem))
+        except RecorderError as problem:
+            sys.exit(str(problem))
     speak_http1_alone()
     return Gateway(config)
 

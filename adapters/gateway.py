@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 import trio
@@ -81,6 +82,9 @@ class Gateway:
         await self._keeper.open()
         if self._recorder is not None:
             self._recorder.open()
+            for provider in self.config.providers:
+                with suppress(TokenError):  # it is met again, and said, when the account is used
+                    self._recorder.know(provider, await self._tokens[provider.id].current())
 
     async def _start(self) -> None:
         await self.open()
@@ -150,11 +154,14 @@ def make_store(config: Config) -> Store:
 
 
 async def check_state(config: Config) -> None:
-    """See that the state can be kept where the configuration says, before anything is begun.
+    """See that state and recordings can be kept where the configuration says, before anything is begun.
 
     Raises:
-        StoreError: it cannot.
+        StoreError: the state cannot.
+        RecorderError: recordings cannot.
     """
+    if (recorder := _make_recorder(config)) is not None:
+        recorder.open()
     store = make_store(config)
     for line in await store.open():
         _log.warning("%s", line)

@@ -7,8 +7,9 @@ something is written and what is given up. No exchange ever waits for it, or hea
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ from core.anthropic import MessagesRequest
 from core.credentials import Token
 from core.dialogue import DataArrived, Deliver, StreamEnded, TokenReady, WantCall, WholeAnswer
 from core.errors import StagewhisperError
+from core.masking import Mask, mask_accounts
 from core.phases import Asked, Policy
 from core.selection import Provider
 from core.sse import Ping
@@ -39,6 +41,10 @@ _AGAIN = "recordings are written again"
 
 _MOMENT_BYTES = 512  # what a moment takes beside its data, roughly
 _TOKEN_BYTES = 4  # of a request's text, roughly
+
+_KNOWN_TOKENS = 4
+"""How many tokens of an account are looked for: a conversation goes on quoting one that was renewed meanwhile, and
+what it can be renewed with may be good for longer than itself."""
 
 
 class RecorderError(StagewhisperError):
@@ -133,8 +139,9 @@ class Recorder:
         self._faults = 0
         self._is_failing = False
         self._has_refused = False
-        # The secrets of accounts that were used before: one may stand in the prompt of an exchange that uses another.
-        self._known: Mapping[str, tuple[Provider, Token]] = {}
+        # The secrets of all accounts: one may stand in the prompt of an exchange that uses another.
+        self._known: dict[str, tuple[tuple[Provider, Token], ...]] = {}
+        self._mask = Mask()  # replaced whole: exchanges that begin meanwhile are given it
         self._said: deque[str] = deque()
 
     def open(self) -> None:
@@ -162,11 +169,21 @@ class Recorder:
         if not enabled:
             self._end_all("recording was switched off")
 
+    def know(self, provider: Provider, token: Token) -> None:
+        """Take note of an account's token, before it is used: from then on it is covered in all recordings that begin.
+
+        Before the writer runs; later it does so itself, of all tokens that are used.
+        """
+        before = self._known.get(provider.id, ())
+        if (provider, token) not in before:
+            self._known[provider.id] = (*before, (provider, token))[-_KNOWN_TOKENS:]
+            self._mask = mask_accounts(chain.from_iterable(self._known.values()))
+
     def begin(self, asked: Asked, request: MessagesRequest, policy: Policy) -> OpenRecording | None:
         """The recording of an exchange that is about to begin; None where it is not to be recorded."""
         if not self._is_open or not self._is_on or not self._has_room(_MOMENT_BYTES):
             return None
-        tape = begin_tape(asked, request, policy, program=self._program, accounts=self._known.values())
+        tape = begin_tape(asked, request, policy, program=self._program, mask=self._mask)
         recording = OpenRecording(self, tape, File(self._epoch(), asked.request_id))
         self._running.add(recording)
         return recording
@@ -244,11 +261,11 @@ class Recorder:
     # --- in its thread -----------------------------------------------------------------------------------------
 
     def _write_all(self, now: float) -> Exception | None:
+        self._archive.look(now)
         batch: dict[OpenRecording, list[tuple[Moment | _End, int]]] = {}
         for _ in range(len(self._queue)):
             recording, item, weight = self._queue.popleft()
             batch.setdefault(recording, []).append((item, weight))
-        self._archive.look(now)
         bugs = []
         for recording, items in batch.items():
             held = recording.held
@@ -272,7 +289,7 @@ class Recorder:
                 if isinstance(item, Moment):
                     recording.tape, more = record(recording.tape, item)
                     lines.append(more)
-                    self._get_to_know(recording.tape, item)
+                    self._note_token(recording.tape, item)
                 elif item.why is not None:
                     lines.append(end_tape(recording.tape, item.why))
         except Exception as error:
@@ -288,10 +305,9 @@ class Recorder:
                 self._is_failing = False
                 self._said.append(f"{self._archive.folder}: {_AGAIN}")
 
-    def _get_to_know(self, tape: Tape, moment: Moment) -> None:
+    def _note_token(self, tape: Tape, moment: Moment) -> None:
         if isinstance(moment.happening, TokenReady) and tape.provider is not None:
-            # Replaced whole: exchanges that begin meanwhile look at it from another thread.
-            self._known = {**self._known, tape.provider.id: (tape.provider, moment.happening.token)}
+            self.know(tape.provider, moment.happening.token)
 
     def _append(self, recording: OpenRecording, lines: bytes) -> bool:
         """Write lines of a recording; False where it is given up."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Annotated, Final
 from zlib import crc32
@@ -102,6 +102,14 @@ def _says_error(frame: bytes) -> bool:
     """Whether what a frame says comes to the client as an error's message. A damaged one says nothing to anybody."""
     messages = eventstream.feed(eventstream.START, frame).messages
     return not messages or isinstance(parse_event(messages[0]), ServiceError | Undecodable)
+
+
+def mask_accounts(accounts: Iterable[tuple[Provider, Token]]) -> Mask:
+    """What covers the secrets of all of these."""
+    mask = Mask()
+    for provider, token in accounts:
+        mask = add_account(mask, provider, token)
+    return mask
 
 
 def add_account(mask: Mask, provider: Provider, token: Token) -> Mask:

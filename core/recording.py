@@ -1,8 +1,8 @@
 """One exchange as lines of JSON, secrets removed by construction, and back.
 
 A recording is what an exchange was begun with, each thing that happened with its time, and what the client was sent:
-enough to run it again without a network. Its types have no place for a token, a header of a call, a path, or a member
-of the request that the gateway does not read, `metadata` among them. The first three lines are `OpeningLine`,
+enough to run it again without a network. Its types have no place for a token, a header of a call, or a member of the
+request that the gateway does not read, `metadata` among them. The first three lines are `OpeningLine`,
 `AskedLine` and `ConvertedLine`; the rest stand in the order in which it happened, what the client was sent behind what
 it came of. What makes these lines of an exchange is `taping`, what runs them again `rerun`.
 """

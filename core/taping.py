@@ -14,7 +14,6 @@ import msgspec
 
 from core import intake
 from core.anthropic import MessagesRequest
-from core.credentials import Token
 from core.dialogue import (
     BodyEnded,
     CallFailed,
@@ -116,21 +115,11 @@ class Tape(msgspec.Struct, frozen=True, kw_only=True):
     """How many there have to be before more of them can be."""
 
 
-def begin_tape(
-    asked: Asked,
-    request: MessagesRequest,
-    policy: Policy,
-    *,
-    program: str,
-    accounts: Iterable[tuple[Provider, Token]] = (),
-) -> Tape:
+def begin_tape(asked: Asked, request: MessagesRequest, policy: Policy, *, program: str, mask: Mask) -> Tape:
     """The tape of an exchange that will begin with this. `program` is the gateway's version.
 
-    `accounts` are those whose secrets are known already: others become known as the exchange uses them.
+    `mask` covers what is known to be secret already: other secrets become known as the exchange uses them.
     """
-    mask = Mask()
-    for provider, token in accounts:
-        mask = add_account(mask, provider, token)
     return Tape(asked=asked, request=request, policy=policy, program=program, mask=mask)
 
 

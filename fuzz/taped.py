@@ -45,6 +45,7 @@ from core.dialogue import (
 )
 from core.exchange import Step
 from core.failures import Kind
+from core.masking import Mask
 from core.phases import Asked, Policy
 from core.refusals import Absence
 from core.request import convert
@@ -131,7 +132,7 @@ class _Player(Player):
             jitter=0.5,
         )
         policy = msgspec.structs.replace(_POLICY, convert_written_calls=not read.leave_written)
-        self.tape = begin_tape(self.asked, request, policy, program="0.0.0")
+        self.tape = begin_tape(self.asked, request, policy, program="0.0.0", mask=Mask())
         self.policy = policy
         self.wishes = list(script.wishes)
         self.steps = 0

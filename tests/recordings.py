@@ -24,6 +24,7 @@ from core.dialogue import (
 )
 from core.exchange import Step
 from core.http import Head
+from core.masking import mask_accounts
 from core.phases import Policy
 from core.selection import Provider
 from core.taping import Moment, begin_tape, end_tape, record
@@ -78,7 +79,7 @@ class Taped(Play):
         }
         request = parse_request(msgspec.json.encode(document))
         self.taped = b""
-        self._tape = begin_tape(asked(**document), request, policy, program="0.0.0", accounts=accounts)
+        self._tape = begin_tape(asked(**document), request, policy, program="0.0.0", mask=mask_accounts(accounts))
         self._pause = pause
         self._happening: Happening | None = None
         super().__init__(policy=policy, at=at, **document)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.adapters.harness import HELLO, STREAMED
 from tests.adapters.processes import Command, ask, commands, poll
+from tests.recordings import PROFILE
 
 CLI = "adapters.cli"
 ANY = ("--bind", "127.0.0.1:0")
@@ -126,10 +127,17 @@ def test_the_demo_says_how_to_ask_it_and_answers(start: Callable[..., Command], 
 def test_hypercorn_is_told_what_is_wrong_without_a_traceback(tmp_path: Path, start: Callable[..., Command]) -> None:
     (tmp_path / "wrong.json").write_text('{"server": {"made": 1}, "providers": {}}')
     (tmp_path / "good.json").write_text("{}")
+    token_file = {"authentication": {"tokenFilePath": str(tmp_path / "token.json")}}
+    token = {"accessToken": "made-up-access-token", "expiresAt": "2099-01-01T00:00:00Z", "region": "us-east-1"}
+    (tmp_path / "token.json").write_text(json.dumps({**token, "profileArn": PROFILE}))
+    unrecorded = {"providers": {"a": {"type": "codewhisperer", **token_file}}, "state": {"kind": "memory"}}
+    unrecorded |= {"recording": {"directory": str(tmp_path / "good.json" / "recordings")}}
+    (tmp_path / "unrecorded.json").write_text(json.dumps(unrecorded))
     runs = {
         "wrong.json": "server.made: ",
         "none.json": "cannot be read: No such file or directory",
         "good.json": "kiro-auth-token.json: cannot be read: No such file or directory",
+        "unrecorded.json": "good.json/recordings: Not a directory",
     }
     command = ("hypercorn", "-k", "trio", *ANY, "adapters.asgi:app")
     started = {name: start(*command, STAGEWHISPER_CONFIG=str(tmp_path / name), HOME=str(tmp_path)) for name in runs}

@@ -346,3 +346,18 @@ async def test_a_token_that_another_exchange_used_is_known_from_then_on(tmp_path
     whole, also_whole, quoting = map(parse_recording, studio.contents)
     assert [type(each.lines[-1]) for each in (whole, also_whole, quoting)] == [EndedLine, EndedLine, CutLine]
     assert other.access_token.encode() not in studio.contents[2]
+
+
+@in_virtual_time
+async def test_a_token_that_was_renewed_since_is_still_known(tmp_path: Path) -> None:
+    studio = Studio(tmp_path)
+    renewed = Token(access_token="made-up-renewed-access-token", refresh_token=None, auth_method="social")
+    prompt = [{"role": "user", "content": f"What is {SECRETS.access_token}?"}]
+    async with at_work(studio):
+        for token in (SECRETS, renewed):
+            studio.begin().call("a", token).answer(HELLO)
+            await settle()
+        studio.begin(messages=prompt).call("a", renewed).answer(HELLO)
+        await settle()
+    assert isinstance(parse_recording(studio.contents[2]).lines[-1], CutLine)
+    assert SECRETS.access_token.encode() not in studio.contents[2]

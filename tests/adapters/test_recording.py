@@ -12,7 +12,7 @@ from core.playback import chop, single_bytes
 from core.recording import CutLine, EndedLine, Recording, parse_recording
 from core.rerun import first_difference_from_then, rerun
 from core.response import BufferedResponse
-from tests.adapters.harness import HELLO, LOCAL, STREAMED, Site, running
+from tests.adapters.harness import HELLO, LOCAL, STREAMED, Site, account, running
 
 TOOLS = [{"name": "Bash", "input_schema": {"type": "object", "properties": {"command": {"type": "string"}}}}]
 WITH_TOOLS = {**STREAMED, "tools": TOOLS, "messages": [{"role": "user", "content": "Run a command"}]}
@@ -89,6 +89,15 @@ async def test_the_recording_of_a_client_that_left_says_so(tmp_path: Path) -> No
     (recording,) = recordings(folder)
     assert recording.lines[-1] == CutLine(why="the client left, or the gateway was stopped")
     assert first_difference_from_then(recording, rerun(recording)) is None
+
+
+async def test_the_tokens_of_all_accounts_are_known_from_the_start(tmp_path: Path) -> None:
+    secret = account("b").access_token
+    quoting = {**STREAMED, "messages": [{"role": "user", "content": f"My file says {secret}"}]}
+    (recording,), _ = await record(tmp_path, quoting, accounts=("a", "b"))
+    assert recording.lines[-1] == CutLine(why="a token stands in the prompt, which the answer may quote")
+    (file,) = (tmp_path / "recordings").iterdir()
+    assert secret.encode() not in file.read_bytes()
 
 
 # --- the switch ------------------------------------------------------------------------------------------------

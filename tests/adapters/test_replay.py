@@ -23,17 +23,6 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.amazon.eventstream\r\n
 RESPONSE = HEAD + b"Content-Length: %d\r\n\r\n" % len(HELLO) + HELLO
 
 
-@pytest.fixture(autouse=True)
-def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines are as long as they are."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(tmp_path, capsys)
-
-
 # --- the forms -------------------------------------------------------------------------------------------------
 
 

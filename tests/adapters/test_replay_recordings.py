@@ -21,17 +21,6 @@ SAME = "the client is sent the same as then"
 FORMS = ["frames", "events", "message", "sse"]
 
 
-@pytest.fixture(autouse=True)
-def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines are as long as they are."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(tmp_path, capsys)
-
-
 # --- the forms -------------------------------------------------------------------------------------------------
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,17 +13,6 @@ from tests.recordings import CALLED, HELLO, SAMPLES, Taped, with_other_text
 
 SAME = "the client is sent the same as then"
 FORMS = ["frames", "events", "message", "sse"]
-
-
-@pytest.fixture(autouse=True)
-def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines are as long as they are."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-
-@pytest.fixture
-def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    return Run(tmp_path, capsys)
 
 
 # --- not the same as then --------------------------------------------------------------------------------------

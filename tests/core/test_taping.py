@@ -22,6 +22,7 @@ from core.dialogue import (
 )
 from core.failures import Kind
 from core.http import Head
+from core.masking import Mask
 from core.phases import Policy
 from core.recording import (
     AnsweredLine,
@@ -334,7 +335,7 @@ def test_of_an_exchange_without_a_token_that_came_to_no_end_there_is_nothing() -
 
 def test_a_tape_is_a_value_that_can_be_gone_on_from_twice() -> None:
     began = asked()
-    tape = begin_tape(began, parse_recording(Taped().call().cut()).request, POLICY, program="1.2.3")
+    tape = begin_tape(began, parse_recording(Taped().call().cut()).request, POLICY, program="1.2.3", mask=Mask())
     now = Now(Instant(1.0), Epoch(2.0))
     moment = Moment(happening=ProviderChosen(provider()), at=now, notices=(), want=Taped().want)
     one, lines = record(tape, moment)
