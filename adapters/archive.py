@@ -114,6 +114,10 @@ class Archive:
         with suppress(OSError):  # whoever writes next meets it again, and can say so
             self._make_room(0, 0)
 
+    def describe(self) -> str:
+        """The folder and its bounds."""
+        return f"{self.folder}: at most {self._max_files} files and {self._max_bytes} bytes"
+
     def look(self, now: float) -> None:
         """Take note of what others did to the files, where it is time for that: `now` is in seconds of any clock."""
         self._is_changed = self._is_changed or self._time_of_change() != self._changed_at

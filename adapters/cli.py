@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
     emulate.add_argument("--scenario-file", metavar="FILE", type=Path, help="read the scenarios from a JSON file")
     emulate.add_argument("--scenarios", action="store_true", help="list the scenarios and end")
     emulate.add_argument(
-        "--replay", metavar="DIR", type=Path,
+        "--replay", metavar="FOLDER", type=Path,
         help="answer as the service did in the recordings in a folder (or in a file): from one of the same "
         "conversation if there is one that was not used up, else from the next; after the last, from the first again",
     )  # fmt: skip
@@ -141,10 +141,10 @@ def _add_replay(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _count(text: str) -> int:
-    """A number that is not negative, for argparse, which makes a usage error of a ValueError."""
-    if (number := int(text)) < 0:
-        raise ValueError
-    return number
+    """A number that is not negative; of one that no run comes to the end of, the beginning is as good."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number, got {text[:40]!r}")
+    return int(text[:9])
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -179,8 +179,8 @@ def _serve(options: argparse.Namespace) -> None:
 
     logs.configure(options.log_level, options.log_format)
     config = _load(options.config, bind=options.bind)
-    if options.record is not None:
-        config = record_into(config, options.record)
+    if (record := _record_folder(options)) is not None:
+        config = record_into(config, record)
     warn_of(_check_token_files(config))
     listener, url = _listen(config.server.host, config.server.port)
 
@@ -201,15 +201,22 @@ def _serve(options: argparse.Namespace) -> None:
 
 def _check(options: argparse.Namespace) -> None:
     from adapters.configfile import find_config
-    from adapters.gateway import describe_accounts
+    from adapters.gateway import check_recordings, describe_accounts
+    from adapters.recorder import RecorderError
 
     config = _load(options.config)
     if problems := _check_token_files(config):
         raise Unusable("\n".join(problems))
+    try:
+        recordings = check_recordings(config)
+    except RecorderError as problem:
+        raise Unusable(f"recording.directory: {problem}") from None
     file = Path(options.config) if options.config else find_config(os.environ)
     _say(f"configuration: {file or 'none, so the defaults'}; {len(config.catalogue)} models; accounts, in turn:")
     for line in describe_accounts(config):
         _say(f"  {line}")
+    if recordings:
+        _say(recordings)
 
 
 def _accounts(options: argparse.Namespace) -> None:
@@ -254,9 +261,10 @@ def _demo(options: argparse.Namespace) -> None:
     from adapters.recorder import RecorderError
 
     logs.configure(options.log_level, options.log_format)
+    record = _record_folder(options)
     listener, _ = _listen_here(options.bind)
     try:
-        trio.run(run_demo, listener, _say, options.record)
+        trio.run(run_demo, listener, _say, record)
     except RecorderError as problem:
         listener.close()
         raise Unusable(str(problem)) from None
@@ -342,6 +350,17 @@ def _check_token_files(config: Config) -> list[str]:
     if grave:
         raise Unusable("\n".join([*grave, *light]))
     return light
+
+
+def _record_folder(options: argparse.Namespace) -> str | None:
+    """The folder for recordings that the command line names, as the configuration would take it."""
+    from core.document import ValueProblem
+    from core.providers import read_path
+
+    try:
+        return None if options.record is None else read_path(os.path.expanduser("~"))(options.record)
+    except ValueProblem as wrong:
+        raise Unusable(f"--record: {wrong}") from None
 
 
 def _listen(host: str, port: int) -> tuple[socket.socket, str]:

@@ -114,8 +114,7 @@ async def run_demo(listener: socket.socket, say: Callable[[str], None], record: 
     Raises:
         RecorderError: nothing can be recorded there.
     """
-    behind = listen("127.0.0.1", 0)
-    with tempfile.TemporaryDirectory(prefix="stagewhisper-demo-") as folder:
+    with listen("127.0.0.1", 0) as behind, tempfile.TemporaryDirectory(prefix="stagewhisper-demo-") as folder:
         config = load_config(str(write_config(Path(folder), url_of(behind))), {})
         gateway = Gateway(config if record is None else record_into(config, record))
         await gateway.open()

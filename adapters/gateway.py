@@ -89,6 +89,8 @@ class Gateway:
     async def _start(self) -> None:
         await self.open()
         self._accounts.tell_who_is_out()
+        if self._recorder is not None:
+            _log.warning("%s", self._recorder.describe())
         self.app.nursery.start_soon(self._run)
 
     async def _run(self) -> None:
@@ -160,8 +162,7 @@ async def check_state(config: Config) -> None:
         StoreError: the state cannot.
         RecorderError: recordings cannot.
     """
-    if (recorder := _make_recorder(config)) is not None:
-        recorder.open()
+    check_recordings(config)
     store = make_store(config)
     for line in await store.open():
         _log.warning("%s", line)
@@ -208,6 +209,18 @@ def warn_of(problems: Sequence[str]) -> None:
     """Say in the log what the gateway does without."""
     for problem in problems:
         _log.warning("%s", problem)
+
+
+def check_recordings(config: Config) -> str | None:
+    """See that exchanges can be recorded, if they are to be: what is recorded, and where.
+
+    Raises:
+        RecorderError: they cannot.
+    """
+    if (recorder := _make_recorder(config)) is None:
+        return None
+    recorder.open()
+    return recorder.describe()
 
 
 def describe_accounts(config: Config) -> list[str]:

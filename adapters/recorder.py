@@ -155,7 +155,9 @@ class Recorder:
         try:
             self._archive.prepare()
         except (OSError, ValueError) as error:  # the latter for paths that are none
-            raise RecorderError(f"{self._archive.folder}: {files.explain(error)}") from None
+            raise RecorderError(
+                f"recordings cannot be kept in {self._archive.folder}: {files.explain(error)}"
+            ) from None
         self._is_open = True
 
     @property
@@ -165,9 +167,15 @@ class Recorder:
 
     def switch(self, enabled: bool) -> None:
         """Record the exchanges that begin from now on, or no more: then those that run are cut."""
+        if enabled != self._is_on:
+            self._log(f"{self._archive.folder}: recording was switched {'on' if enabled else 'off'}")
         self._is_on = enabled
         if not enabled:
             self._end_all("recording was switched off")
+
+    def describe(self) -> str:
+        """What is kept, and where, in a line."""
+        return f"prompts and answers are recorded in {self._archive.describe()}"
 
     def know(self, provider: Provider, token: Token) -> None:
         """Take note of an account's token, before it is used: from then on it is covered in all recordings that begin.

@@ -76,6 +76,12 @@ def replay(names: Sequence[str], wish: Wish, *, say: Say, complain: Say) -> int:
     return worst
 
 
+_NO_CAPTURES = {
+    b"\x1f\x8b": "it is compressed with gzip: unpack it first",
+    b"\xef\xbb\xbf": "it begins with a byte order mark, as no capture does: remove that",
+}
+
+
 def _read(name: str) -> bytes:
     try:
         if name == "-":
@@ -90,6 +96,9 @@ def _read(name: str) -> bytes:
         raise Unreadable("there is nothing in it")
     if len(data) > MAX_BYTES:
         raise Unreadable(f"expected at most {MAX_BYTES} bytes, got more")
+    for beginning, problem in _NO_CAPTURES.items():
+        if data.startswith(beginning):
+            raise Unreadable(problem)
     return data
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Annotated, Final
 from zlib import crc32
@@ -72,9 +72,9 @@ class Mask(msgspec.Struct, frozen=True):
             text = _ACCOUNT_NUMBER_IN_BYTES.sub(b":%b" % _NO_NUMBER.encode(), text)
         return text
 
-    def finds_token(self, text: bytes) -> bool:
-        """Whether a token stands in a text, or in JSON."""
-        return any(_replace(text, secret, removed.cover.encode()) != text for secret, removed in self.tokens)
+    def finds(self, text: bytes) -> bool:
+        """Whether a token or a profile stands in a text, or in JSON."""
+        return self.cover(text, is_error=False) != text
 
     def cover_rest(self, text: bytes) -> bytes:
         """The same of bytes that nobody reads as a whole, with the beginning of a secret at their end covered too."""
@@ -146,6 +146,9 @@ def hide_number(arn: str | None) -> str | None:
 _ESCAPE: Final = re.compile(rb'\\(?:u([0-9a-fA-F]{4})|(["\\/]))')
 _PLAIN: Final = re.compile(rb"[A-Za-z0-9_-]+")
 
+_LONGEST_ESCAPE: Final = 16
+"""Bytes that one character may take in a form that is looked for."""
+
 _LEVELS: Final = 3
 """How often JSON may be a text in JSON: a tool's arguments in an event are, and a file's content in those."""
 
@@ -153,18 +156,23 @@ _LEVELS: Final = 3
 def _replace(text: bytes, secret: bytes, instead: bytes) -> bytes:
     """A text with this for a secret of the same length, also where any of its characters are escaped as in JSON."""
     text = text.replace(secret, instead)
-    if b"\\" in text and _sign(secret) in text:
-        covered = list[tuple[int, int]]()
-        for start, forms in _find_escaped(text, secret):
-            end = start + len(forms[-1])
-            if any(start < other_end and other < end for other, other_end in covered):
-                continue  # what was found with fewer escapes is what it is
-            covered.append((start, end))
-            cover = instead
-            for form in forms:
-                cover = _escape_like(form, cover)
-            text = text[:start] + cover + text[end:]
-    return text
+    sign, reach = _sign(secret), _LONGEST_ESCAPE * len(secret)
+    pieces, last, at = list[bytes](), 0, text.find(sign) if b"\\" in text else -1
+    while at >= 0:
+        # Only around what is never escaped: the rest of a long text need not be unescaped for it.
+        begin = max(last, at - reach)
+        found = _find_escaped(text[begin : at + len(sign) + reach], secret, at - begin)
+        if found is None:
+            at = text.find(sign, at + 1)
+            continue
+        start, forms = found
+        cover = instead
+        for form in forms:
+            cover = _escape_like(form, cover)
+        pieces += (text[last : begin + start], cover)
+        last = begin + start + len(forms[-1])
+        at = text.find(sign, last)
+    return b"".join((*pieces, text[last:]))
 
 
 @lru_cache(maxsize=256)
@@ -174,10 +182,13 @@ def _sign(secret: bytes) -> bytes:
     return number[0][1:] if number else max(_PLAIN.findall(secret), key=len, default=b"")
 
 
-def _find_escaped(text: bytes, secret: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Where a secret stands that is escaped, and its forms, from the one that is escaped once to that in the text."""
+def _find_escaped(text: bytes, secret: bytes, sign_at: int) -> tuple[int, list[bytes]] | None:
+    """Where a secret stands that is escaped, and its forms, from the one that is escaped once to that in the text.
+
+    It is one whose sign is there; what is found with fewer escapes is what it is.
+    """
     texts, places = [text], list[list[int]]()
-    for _ in range(_LEVELS):
+    for _ in range(_LEVELS if b"\\" in text else 0):
         plain, into = _unescape(texts[-1])
         places.append(into)
         at = plain.find(secret)
@@ -186,9 +197,11 @@ def _find_escaped(text: bytes, secret: bytes) -> Iterator[tuple[int, list[bytes]
             for outer, into in zip(reversed(texts), reversed(places), strict=True):
                 start, end = into[start], into[end]
                 forms.append(outer[start:end])
-            yield start, forms
+            if start <= sign_at < end:
+                return start, forms
             at = plain.find(secret, at + len(secret))
         texts.append(plain)
+    return None
 
 
 def _unescape(text: bytes) -> tuple[bytes, list[int]]:

@@ -80,7 +80,7 @@ class Moment(msgspec.Struct, frozen=True, kw_only=True):
 
 _Chain: TypeAlias = "tuple[_Chain, Line] | None"
 
-_QUOTABLE = "a token stands in the prompt, which the answer may quote"
+_QUOTABLE = "a token or a profile's ARN stands in the prompt, which the answer may quote"
 
 
 class Tape(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +102,7 @@ class Tape(msgspec.Struct, frozen=True, kw_only=True):
     is_begun: bool = False
     """Whether the first lines are given out."""
     is_quotable: bool = False
-    """Whether a token stands in the prompt, so that an answer may quote it, whole or piece by piece."""
+    """Whether a token or a profile stands in the prompt, so that an answer may quote it, whole or piece by piece."""
     is_over: bool = False
     """Whether nothing more is recorded."""
     body: Literal["none", "frames", "error"] = "none"
@@ -174,7 +174,7 @@ def _take_note(tape: Tape, moment: Moment) -> Tape:
         case TokenReady(token):
             assert tape.provider is not None, "a token is asked for an account"
             mask = add_account(tape.mask, tape.provider, token)
-            is_quotable = tape.is_quotable or mask.finds_token(encode_line(_converted(tape)))
+            is_quotable = tape.is_quotable or mask.finds(encode_line(_converted(tape)))
             return replace(tape, mask=mask, is_begun=True, is_quotable=is_quotable)
         case HeadArrived(head):
             return replace(tape, body="frames" if intake.is_event_stream(head) else "error")

@@ -67,6 +67,32 @@ def test_a_good_configuration_is_said_to_be_good(tmp_path: Path, capsys: pytest.
     assert said[1].endswith(", is refreshed before that")
 
 
+def test_where_is_recorded_is_checked_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "recordings"
+    file = config(tmp_path, recording={"directory": str(folder), "maxFiles": 7}, state={"kind": "memory"})
+    code, said, _ = run(capsys, "check", "--config", file)
+    assert code == 0
+    assert said[-1] == f"prompts and answers are recorded in {folder}: at most 7 files and 1000000000 bytes"
+    folder.rmdir()
+    folder.write_bytes(b"")
+    problem = f"recordings cannot be kept in {folder}: Not a directory"
+    assert run(capsys, "check", "--config", file) == (1, [], [f"recording.directory: {problem}"])
+    for command in (["serve", "--config", str(file)], ["demo", "--record", str(folder)]):
+        code, said, complained = run(capsys, *command, "--bind", "127.0.0.1:0")
+        assert (code, said, complained[-1]) == (1, [], problem)
+
+
+@pytest.mark.parametrize("folder", ["", "a\nb", "~nobody/x"])
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_a_folder_for_recordings_is_named_as_in_the_configuration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, folder: str
+) -> None:
+    options = ["--config", str(config(tmp_path, state={"kind": "memory"}))] if command == "serve" else []
+    code, said, complained = run(capsys, command, "--bind", "127.0.0.1:0", "--record", folder, *options)
+    assert (code, said) == (1, [])
+    assert complained[-1].startswith("--record: expected a ")
+
+
 def test_the_configuration_is_found_by_its_variable(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -216,6 +216,7 @@ async def test_switched_off_it_ends_what_runs_and_begins_nothing(tmp_path: Path)
         await settle()
     assert studio.contents[1:] == [later.taped]
     assert studio.contents[0].startswith(running.taped[:1000])
+    assert studio.said == [f"{tmp_path}: recording was switched off", f"{tmp_path}: recording was switched on"]
 
 
 async def test_a_recorder_that_was_not_opened_records_nothing(tmp_path: Path) -> None:

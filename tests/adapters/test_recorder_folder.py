@@ -185,7 +185,7 @@ def test_a_folder_that_others_may_enter_is_refused_where_there_is_more_in_it(tmp
     with pytest.raises(RecorderError) as raised:
         Studio(tmp_path).recorder.open()
     assert str(raised.value) == (
-        f"{tmp_path}: others may enter it (mode 0755), and it has other files in it:"
+        f"recordings cannot be kept in {tmp_path}: others may enter it (mode 0755), and it has other files in it:"
         " name another folder, or set its mode to 700"
     )
     assert tmp_path.stat().st_mode & 0o777 == 0o755
@@ -218,13 +218,15 @@ def test_what_can_be_no_folder_is_refused_in_one_line(tmp_path: Path, path: str,
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(RecorderError) as raised:
         Studio(tmp_path / path).recorder.open()
-    assert str(raised.value).startswith(f"{tmp_path / path}: ")
+    assert str(raised.value).startswith(f"recordings cannot be kept in {tmp_path / path}: ")
     assert problem in str(raised.value)
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no folder here in which none can be made")
 def test_a_folder_that_nobody_can_make_is_refused() -> None:
-    with pytest.raises(RecorderError, match=r"^/proc/none/below: No such file or directory$"):
+    with pytest.raises(
+        RecorderError, match=r"^recordings cannot be kept in /proc/none/below: No such file or directory$"
+    ):
         Studio(Path("/proc/none/below")).recorder.open()
 
 

@@ -95,7 +95,9 @@ async def test_the_tokens_of_all_accounts_are_known_from_the_start(tmp_path: Pat
     secret = account("b").access_token
     quoting = {**STREAMED, "messages": [{"role": "user", "content": f"My file says {secret}"}]}
     (recording,), _ = await record(tmp_path, quoting, accounts=("a", "b"))
-    assert recording.lines[-1] == CutLine(why="a token stands in the prompt, which the answer may quote")
+    assert recording.lines[-1] == CutLine(
+        why="a token or a profile's ARN stands in the prompt, which the answer may quote"
+    )
     (file,) = (tmp_path / "recordings").iterdir()
     assert secret.encode() not in file.read_bytes()
 

@@ -237,6 +237,18 @@ def test_a_file_that_is_too_large_cannot_be_read(run: Run, monkeypatch: pytest.M
     assert "expected at most 248 bytes, got more" in run.complained
 
 
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (gzip.compress(HELLO), "it is compressed with gzip: unpack it first"),
+        (b"\xef\xbb\xbf" + b'{"what":"opening"}', "it begins with a byte order mark, as no capture does"),
+    ],
+)
+def test_what_is_wrapped_in_something_else_is_said_to_be(run: Run, data: bytes, problem: str) -> None:
+    assert run(data).code == 3
+    assert problem in run.complained
+
+
 def test_standard_input_is_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(HELLO)))
     assert run(None, "-", "--json").values[0]["content"][0]["text"] == "Hello"

@@ -294,7 +294,7 @@ def test_an_answer_with_line_ends_between_its_values_is_one_line() -> None:
     assert_clean(taped)
 
 
-@pytest.mark.parametrize("secret", [SECRETS.access_token, SECRETS.refresh_token])
+@pytest.mark.parametrize("secret", [SECRETS.access_token, SECRETS.refresh_token, PROFILE])
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_answer_that_may_quote_a_token_of_the_prompt_is_not_recorded(secret: str, stream: bool) -> None:
     pieces = [text(secret[start : start + 5]) for start in range(0, len(secret), 5)]
@@ -302,7 +302,7 @@ def test_an_answer_that_may_quote_a_token_of_the_prompt_is_not_recorded(secret: 
     played = Taped(stream=stream, messages=asked).call().refuse(429, THROTTLED).call("b").answer(body(*pieces))
     lines = parse_recording(played.taped).lines
     assert [type(line) for line in lines[-3:]] == [CallLine, HeadLine, CutLine]
-    assert lines[-1] == CutLine(why="a token stands in the prompt, which the answer may quote")
+    assert lines[-1] == CutLine(why="a token or a profile's ARN stands in the prompt, which the answer may quote")
     assert msgspec.json.decode(bodies(played.taped)) == THROTTLED
     assert_clean(played.taped)
     assert played.cut() == played.taped
