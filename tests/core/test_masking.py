@@ -97,7 +97,7 @@ def test_secrets_are_covered_however_their_json_escapes_them(secret: str, levels
     assert plain == covered
 
 
-# What covers a secret has a slash in three characters: where a secret has more of them, and all are escaped, it is padded.
+# What covers a secret has a slash in three characters: one that has more, all of them escaped, would be padded.
 _secrets = st.text(st.sampled_from("ab/+=-_. 1"), min_size=8, max_size=30).filter(
     lambda secret: secret.strip(" /") and 3 * secret.count("/") <= len(secret)
 )
