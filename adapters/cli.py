@@ -36,9 +36,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read what was printed has had enough. What is still to be flushed at the end goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_nowhere()  # whoever read what was printed has had enough
         return 1
+    except _OutputFailed as problem:
+        _print_nowhere()
+        print(problem, file=sys.stderr)
+        return 1
+
+
+class _OutputFailed(Exception):
+    """What was to be printed could not be, as on a full disk."""
+
+
+def _print_nowhere() -> None:
+    """Let what is still to be flushed at the end go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -328,8 +340,13 @@ def _emulate(options: argparse.Namespace) -> None:
 
 def _say(text: str) -> None:
     """Print for the user, at once: others wait for these lines."""
-    sys.stdout.write(f"{text}\n")  # in one piece: whoever reads may be gone by the second
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(f"{text}\n")  # in one piece: whoever reads may be gone by the second
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _OutputFailed(f"nothing can be printed: {error.strerror}") from None
 
 
 def _load(path: str | None, *, bind: str | None = None) -> Config:

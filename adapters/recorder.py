@@ -284,7 +284,7 @@ class Recorder:
                 self._close(recording)
             # What the tape holds back is still there, and goes on counting.
             self._done += sum(weight for _, weight in items) + held - recording.held
-        return bugs[0] if bugs else None
+        return bugs[0] if len(bugs) == 1 else ExceptionGroup("recordings were lost", bugs) if bugs else None
 
     def _write_one(self, recording: OpenRecording, items: list[Moment | _End]) -> None:
         """Write what has become of one exchange."""

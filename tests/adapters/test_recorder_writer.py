@@ -144,3 +144,18 @@ async def test_a_bug_in_what_is_written_last_is_told_of(tmp_path: Path, monkeypa
     studio.record()
     await studio.recorder.close()
     assert studio.said == ["a bug of the gateway cost the end of a recording: ZeroDivisionError"]
+
+
+@in_virtual_time
+async def test_of_several_bugs_in_one_turn_none_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _bug(monkeypatch, b"marker")
+    studio = Studio(tmp_path)
+    studio.recorder.open()
+    for _ in range(3):
+        studio.begin().call().begin_answer(CALLED[:200]).tell(DataArrived(b"marker"))
+    with pytest.raises(ExceptionGroup) as raised:
+        async with at_work(studio):
+            await settle()
+    (lost,) = raised.value.exceptions
+    assert isinstance(lost, ExceptionGroup)
+    assert [type(each) for each in lost.exceptions] == [ZeroDivisionError] * 3

@@ -279,6 +279,16 @@ def test_a_reader_that_has_enough_ends_it_without_a_word() -> None:
         assert process.wait(30) == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk here that is always full")
+def test_an_output_that_cannot_be_written_is_said_in_a_line() -> None:
+    command = [sys.executable, "-m", "adapters.cli", "replay", "-"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            command, input=HELLO, stdout=full, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2], check=False
+        )
+    assert (ended.returncode, ended.stderr) == (1, b"nothing can be printed: No space left on device\n")
+
+
 def test_an_output_that_has_few_characters_gets_the_others_as_escapes() -> None:
     with _start("-", "--json", PYTHONIOENCODING="ascii") as process:
         said, complained = process.communicate(body(text("é日🦊")), 30)
