@@ -79,12 +79,12 @@ class Gateway:
             StoreError: it cannot be kept where the configuration says.
             RecorderError: nothing can be recorded there.
         """
-        await self._keeper.open()
         if self._recorder is not None:
-            self._recorder.open()
+            self._recorder.open()  # first: it leaves nothing open
             for provider in self.config.providers:
                 with suppress(TokenError):  # it is met again, and said, when the account is used
                     self._recorder.know(provider, await self._tokens[provider.id].current())
+        await self._keeper.open()
 
     async def _start(self) -> None:
         await self.open()
