@@ -55,6 +55,12 @@ CALLED = body(
 """An answer of a text and a call."""
 
 
+def streamed(**members: Any) -> dict[str, Any]:
+    """A small request for a stream, with these members."""
+    document = {"model": MODEL.name, "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}
+    return {**document, "stream": True, **members}
+
+
 class Taped(Play):
     """An exchange that is played and recorded. `pause` seconds pass before each thing that happens.
 
@@ -70,13 +76,7 @@ class Taped(Play):
         accounts: Sequence[tuple[Provider, Token]] = (),
         **members: Any,
     ) -> None:
-        document = {
-            "model": MODEL.name,
-            "max_tokens": 100,
-            "messages": [{"role": "user", "content": "Hello"}],
-            "stream": True,
-            **members,
-        }
+        document = streamed(**members)
         request = parse_request(msgspec.json.encode(document))
         self.taped = b""
         self._tape = begin_tape(asked(**document), request, policy, program="0.0.0", mask=mask_accounts(accounts))

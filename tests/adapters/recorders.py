@@ -21,9 +21,9 @@ from core.recording import CutLine, parse_recording
 from core.taping import Moment
 from core.times import Epoch, Instant, Now
 from tests.adapters.token_files import START, inline
-from tests.builders import MODEL, SHELL_TOOL, asked, body, text
+from tests.builders import SHELL_TOOL, asked, body, text
 from tests.exchanges import POLICY
-from tests.recordings import CALLED, Taped
+from tests.recordings import CALLED, Taped, streamed
 
 TEXT = len(body(text("Hel"), text("lo")))
 """The bytes of the text in the answer that tests use; the rest of it is a call."""
@@ -102,13 +102,7 @@ class Followed(Taped):
     recording: OpenRecording | None
 
     def __init__(self, recorder: Recorder, *, pause: float = 0.25, **members: Any) -> None:
-        document = {
-            "model": MODEL.name,
-            "max_tokens": 100,
-            "messages": [{"role": "user", "content": "Hello"}],
-            "stream": True,
-            **members,
-        }
+        document = streamed(**members)
         request = parse_request(msgspec.json.encode(document))
         self.recording = recorder.begin(asked(**document), request, POLICY)
         super().__init__(pause=pause, **members)
