@@ -26,7 +26,7 @@ from core.catalogue import find_model, render_model, render_models
 from core.config import Config
 from core.dialogue import WholeAnswer
 from core.errors import ClientRequestError
-from core.phases import Asked
+from core.phases import Asked, Policy, ask_for_delivery
 from core.request import convert
 from core.sse import Error, ErrorDetail, encode_error, encode_events
 from core.summary import Outcome
@@ -85,13 +85,14 @@ def create_app(
 
     @app.post("/v1/messages")
     async def messages() -> Response:
+        policy = ask_for_delivery(config.policy, request.headers.get("x-stagewhisper-delivery"))
         parsed = parse_request(await read_body())
         asked = _ask(parsed, config)
         following = telemetry.follow(request_id=asked.request_id, model=asked.conversion.model.name)
         outbox = Outbox()
         _scope()[_EXCHANGE] = True
-        recording = _recording(recorder, asked, parsed, config)
-        _incoming().nursery.start_soon(_exchange, driver, places, config, asked, outbox, following, recording)
+        recording = _recording(recorder, asked, parsed, policy)
+        _incoming().nursery.start_soon(_exchange, driver, places, config, asked, policy, outbox, following, recording)
         whole = await outbox.first()
         if whole is not None:
             return Response(whole.body, whole.status, headers=dict(whole.headers))
@@ -151,6 +152,7 @@ async def _exchange(
     places: trio.CapacityLimiter,
     config: Config,
     asked: Asked,
+    policy: Policy,
     outbox: Outbox,
     following: Following,
     recording: AbstractContextManager[OpenRecording | None],
@@ -166,7 +168,7 @@ async def _exchange(
             return _fail(outbox, "overloaded_error", problem, asked.request_id)
         try:
             with recording as recorded:
-                await driver.drive(asked, outbox, following, recorded)
+                await driver.drive(asked, policy, outbox, following, recorded)
         finally:
             places.release_on_behalf_of(place)
     except Exception as error:
@@ -180,10 +182,10 @@ async def _exchange(
 
 @contextmanager
 def _recording(
-    recorder: Recorder | None, asked: Asked, request: MessagesRequest, config: Config
+    recorder: Recorder | None, asked: Asked, request: MessagesRequest, policy: Policy
 ) -> Iterator[OpenRecording | None]:
     """The recording of an exchange that runs while the block does, where there is to be one."""
-    recording = None if recorder is None else recorder.begin(asked, request, config.policy)
+    recording = None if recorder is None else recorder.begin(asked, request, policy)
     if recording is None:
         yield None
         return

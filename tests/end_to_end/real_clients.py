@@ -51,6 +51,9 @@ class Setting(NamedTuple):
 ORDINARY = Setting({}, ())
 ERROR_FIRST = Setting({"pings": {"quietMs": 0}}, ("exception:InternalServerException",))
 """The first answer begins at once, and ends with an `error` event: Claude Code asks again without a stream."""
+LIVE = Setting({"delivery": "live"}, ())
+LIVE_ERROR_FIRST = Setting({"delivery": "live"}, ("exception:InternalServerException",))
+"""The first answer breaks behind its first words."""
 
 
 def claude_code(folder: Path, url: str) -> str:
@@ -113,6 +116,11 @@ CLIENTS: dict[str, tuple[Callable[[Path, str], str], Setting]] = {
     "typescript-sdk": (typescript_sdk, ORDINARY),
     "python-sdk-0.x": (old_python_sdk, ORDINARY),
     "python-sdk-2.x": (new_python_sdk, ORDINARY),
+    "claude-code-live": (claude_code, LIVE),
+    "claude-code-live-error": (claude_code, LIVE_ERROR_FIRST),
+    "typescript-sdk-live": (typescript_sdk, LIVE),
+    "python-sdk-0.x-live": (old_python_sdk, LIVE),
+    "python-sdk-2.x-live": (new_python_sdk, LIVE),
 }
 
 _PYTHON = """
