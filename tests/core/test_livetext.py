@@ -148,9 +148,10 @@ def test_in_any_pieces_what_is_given_is_a_beginning_of_what_the_whole_text_is(te
 
 @pytest.mark.parametrize("template", [pytest.param(template, id=template.label) for template in TEMPLATES])
 def test_of_the_labelled_corpus_nothing_is_given_that_its_labels_do_not_say(template: Template) -> None:
-    for case in expand(template):
+    for number, case in enumerate(expand(template)):
         expected = find_calls(case.text, case.names)
-        for parts in (case.text, [case.text], cut(case.text, accumulate([7, 1, 11] * 20))):
+        ways: list[Iterable[str]] = [[case.text], cut(case.text, accumulate([7, 1, 11] * 20))]
+        for parts in [*ways, case.text] if number < 40 else ways:
             assert begins(joined(fed(*parts, names=case.names)), expected), case.text
 
 
