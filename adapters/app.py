@@ -59,7 +59,7 @@ def create_app(
     places = trio.CapacityLimiter(config.server.max_concurrent)
 
     async def read_body() -> bytes:
-        return await _incoming().body(idle=config.policy.idle, total=config.policy.total)
+        return await _incoming().body(patience=config.request_timeout)
 
     @app.before_request
     async def admit() -> None:

@@ -194,7 +194,7 @@ def _serve(options: argparse.Namespace) -> None:
     if (record := _record_folder(options)) is not None:
         config = record_into(config, record)
     warn_of(_check_token_files(config))
-    listener, url = _listen(config.server.host, config.server.port)
+    listener, url = _listen(config.server.host, config.server.port, send_timeout=config.send_timeout)
 
     async def run() -> None:
         gateway = Gateway(config)
@@ -380,12 +380,12 @@ def _record_folder(options: argparse.Namespace) -> str | None:
         raise Unusable(f"--record: {wrong}") from None
 
 
-def _listen(host: str, port: int) -> tuple[socket.socket, str]:
+def _listen(host: str, port: int, **options: float) -> tuple[socket.socket, str]:
     """A listening socket and its URL."""
     from adapters.serve import CannotListen, listen, url_of
 
     try:
-        listener = listen(host, port)
+        listener = listen(host, port, **options)
     except CannotListen as problem:
         raise Unusable(str(problem)) from None
     return listener, url_of(listener)

@@ -15,6 +15,7 @@ from adapters.accounts import Accounts
 from adapters.app import create_app
 from adapters.configfile import default_state_path
 from adapters.driver import Driver
+from adapters.http1 import Limits
 from adapters.keeping import Keeper
 from adapters.recorder import Recorder
 from adapters.stores import MemoryStore, SqliteStore, Store, StoreError
@@ -35,6 +36,7 @@ class Gateway:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.limits = Limits(head=config.request_timeout, send=config.send_timeout)
         self._upstream = Upstream(connect_timeout=config.connect_timeout)
         self._tokens = {provider.id: self._token_file(provider) for provider in config.providers}
         self._keeper = Keeper(make_store(config), log=_log.warning)

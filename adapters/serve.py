@@ -21,12 +21,9 @@ from hypercorn.config import Config as HypercornConfig
 from hypercorn.typing import ASGIFramework
 
 from adapters.gateway import Gateway
-from adapters.http1 import cut_connections, speak_http1_alone
+from adapters.http1 import SEND_BYTES, cut_connections, speak_http1_alone
 
 _log = logging.getLogger("stagewhisper")
-
-_UNREAD_LIMIT_MS = 60_000
-"""How long sent bytes may stay unacknowledged before the connection is dropped."""
 
 _BACKLOG = 1024
 _KEEP_ALIVE_SECONDS = 75.0
@@ -37,8 +34,8 @@ class CannotListen(Exception):
     """An address cannot be listened on. The text says why, in one line."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
+def listen(host: str, port: int, *, send_timeout: float = 60.0) -> socket.socket:
+    """A listening socket; port 0 takes a free one. A client may leave what it is sent unread for that many seconds.
 
     Raises:
         CannotListen: the port is taken, or the address is not this machine's.
@@ -55,10 +52,12 @@ def listen(host: str, port: int) -> socket.socket:
         if sys.platform != "win32":  # there it would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Accepted sockets inherit both. The first is for what a client that vanished never acknowledges although
+        # nothing is being sent; the second, for memory: a system holds megabytes for a client that does not read.
         if sys.platform == "linux":
-            # Hypercorn shields its sends from cancellation: a client that stays connected and stops reading would
-            # hold its task, and a stop of the server, for ever. Accepted sockets inherit this.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_LIMIT_MS)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(send_timeout * 1000))
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, SEND_BYTES)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:
@@ -78,7 +77,7 @@ async def serve(gateway: Gateway, listener: socket.socket, *, announce: Callable
 
     `announce` is called when requests are answered. A second signal ends everything at once.
     """
-    speak_http1_alone()
+    speak_http1_alone(gateway.limits)
     async with trio.open_nursery() as nursery:
         stop = trio.Event()
         await nursery.start(_heed_signals, stop, nursery.cancel_scope)

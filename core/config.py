@@ -84,11 +84,17 @@ class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole configuration, with every default filled in. `connect_timeout` is in seconds."""
+    """The whole configuration, with every default filled in. The time-outs here are in seconds.
+
+    `connect_timeout` is the service's. Clients have `request_timeout` to send something of a request, and
+    `send_timeout` to take something of what they are sent.
+    """
 
     server: Server
     policy: Policy
     connect_timeout: float
+    request_timeout: float
+    send_timeout: float
     state: State
     recording: RecordingSettings
     health: HealthPolicy
@@ -145,6 +151,8 @@ def parse_config(
     root.get("delivery", only("buffered", _unavailable("live delivery", '"buffered"')), None)
     timeouts = root.section("timeouts")
     connect_timeout = timeouts.get("connectMs", seconds(1, _DAY), 10.0)
+    request_timeout = timeouts.get("requestMs", seconds(1, _DAY), 60.0)
+    send_timeout = timeouts.get("sendMs", seconds(1, _DAY), 60.0)
     policy = _read_policy(root, timeouts, root.section("pings"))
     state = _read_state(root.section("state"), home)
     recording = _read_recording(root.section("recording"), home)
@@ -159,6 +167,8 @@ def parse_config(
         server=server,
         policy=policy,
         connect_timeout=connect_timeout,
+        request_timeout=request_timeout,
+        send_timeout=send_timeout,
         state=state,
         recording=recording,
         health=health,

@@ -26,7 +26,7 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from adapters.connection import Connection
-from adapters.http1 import Http1, speak_http1_alone
+from adapters.http1 import Http1, Limits, speak_http1_alone
 from tests.adapters.token_files import in_virtual_time
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -134,7 +134,7 @@ async def test_stock_hypercorn_speaks_http_2_on_a_plain_port_and_ours_does_not(r
     app = cast("App", quart_app(Connection))
     stock = await asked(app, request_bytes)
     assert not stock.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4"))
-    speak_http1_alone()
+    speak_http1_alone(Limits(head=60.0, send=60.0))
     assert tcp_server.ProtocolWrapper is Http1  # type: ignore[attr-defined, comparison-overlap]  # as it is set
     ours = await asked(app, request_bytes)
     assert ours.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4"))

@@ -116,7 +116,7 @@ class Wire:
 @asynccontextmanager
 async def served(site: Site) -> AsyncIterator[Served]:
     """The site's gateway, served on a free port. It may be stopped inside by a signal; it ends with the block."""
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0, send_timeout=site.gateway.config.send_timeout)
     server = Served(listener.getsockname()[1])
     ready = trio.Event()
 

@@ -19,7 +19,7 @@ def test_an_empty_document_is_the_default_configuration() -> None:
     assert config.policy == Policy(
         first_byte=300.0, idle=300.0, total=1800.0, ping_quiet=10.0, ping_interval=15.0, convert_written_calls=True
     )
-    assert config.connect_timeout == 10.0
+    assert (config.connect_timeout, config.request_timeout, config.send_timeout) == (10.0, 60.0, 60.0)
     assert config.state == State(kind="file", path=None)
     assert config.health == HealthPolicy(rate_limit_cooldown=3600.0, backoff_base=60.0, backoff_cap=3600.0)
     assert list(config.catalogue) == list(SHIPPED)
