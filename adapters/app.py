@@ -18,6 +18,7 @@ from adapters.accounts import Accounts
 from adapters.connection import Connection, Incoming, Lifespan, incoming
 from adapters.driver import Driver
 from adapters.outbox import Outbox
+from adapters.places import NoPlace, Places
 from adapters.recorder import OpenRecording, Recorder
 from adapters.telemetry import Following, Telemetry
 from core.access import check_access, check_admin
@@ -36,6 +37,9 @@ _REQUEST_ID = "stagewhisper.request_id"
 _EXCHANGE = "stagewhisper.exchange"
 _DETAIL = "stagewhisper.detail"
 _JSON = {"content-type": "application/json"}
+_BUSY = {**_JSON, "retry-after": "1"}
+"""With what comes of the gateway's own limits. They pass quickly, and clients that honour it need no backoff."""
+
 _OPEN = ("/health", "/ready")
 """What anyone may ask: both say one word."""
 
@@ -56,7 +60,7 @@ def create_app(
         BACKGROUND_TASK_SHUTDOWN_TIMEOUT=_CLOSING_SECONDS,
     )  # fmt: skip
     app.url_map.merge_slashes = False  # it redirects; here, what is not a route is a 404
-    places = trio.CapacityLimiter(config.server.max_concurrent)
+    places = Places(config.server.max_concurrent, queue=config.server.max_queued, patience=config.connect_timeout)
 
     async def read_body() -> bytes:
         return await _incoming().body(patience=config.request_timeout)
@@ -91,7 +95,8 @@ def create_app(
         outbox = Outbox()
         _scope()[_EXCHANGE] = True
         recording = _recording(recorder, asked, parsed, config)
-        _incoming().nursery.start_soon(_exchange, driver, places, config, asked, outbox, following, recording)
+        nursery = _incoming().nursery
+        nursery.start_soon(_exchange, driver, places, nursery, asked, outbox, following, recording)
         whole = await outbox.first()
         if whole is not None:
             return Response(whole.body, whole.status, headers=dict(whole.headers))
@@ -126,7 +131,7 @@ def create_app(
 
     @app.errorhandler(ClientRequestError)
     async def refuse(error: ClientRequestError) -> Response:
-        headers = dict(_JSON)
+        headers = dict(_BUSY if error.error_type == "overloaded_error" else _JSON)
         if error.error_type == "authentication_error":
             headers["x-should-retry"] = "false"  # Claude Code tries a 401 eleven times otherwise
         # The problem may quote the client, so the log has it only where it is the name of a model.
@@ -148,27 +153,24 @@ def create_app(
 
 async def _exchange(
     driver: Driver,
-    places: trio.CapacityLimiter,
-    config: Config,
+    places: Places,
+    nursery: trio.Nursery,
     asked: Asked,
     outbox: Outbox,
     following: Following,
     recording: AbstractContextManager[OpenRecording | None],
 ) -> None:
     """Run one exchange in its place. Whatever becomes of it, the view is let go and one line is logged."""
-    place = object()
     try:
-        with trio.move_on_after(config.connect_timeout) as waiting:
-            await places.acquire_on_behalf_of(place)
-        if waiting.cancelled_caught:
-            problem = f"{places.borrowed_tokens} requests are being answered already (server.maxConcurrent)"
-            following.outcome = Outcome.NO_PLACE
-            return _fail(outbox, "overloaded_error", problem, asked.request_id)
+        place = await places.take(nursery)
         try:
             with recording as recorded:
                 await driver.drive(asked, outbox, following, recorded)
         finally:
-            places.release_on_behalf_of(place)
+            place.cancel()
+    except NoPlace as problem:
+        following.outcome = Outcome.NO_PLACE
+        _fail(outbox, "overloaded_error", str(problem), asked.request_id)
     except Exception as error:
         _log.exception("request %s: a bug of the gateway", asked.request_id, exc_info=error)
         following.outcome = Outcome.BUG
@@ -214,7 +216,8 @@ def _ask(parsed: MessagesRequest, config: Config) -> Asked:
 
 def _fail(outbox: Outbox, error_type: str, message: str, request_id: str) -> None:
     body = encode_error(error_type, message, request_id)
-    whole = WholeAnswer(status=STATUS_OF_ERROR[error_type], headers=_JSON, body=body)
+    headers = _BUSY if error_type == "overloaded_error" else _JSON
+    whole = WholeAnswer(status=STATUS_OF_ERROR[error_type], headers=headers, body=body)
     outbox.fail(whole, encode_events([Error(ErrorDetail(error_type, message), request_id)]))
 
 

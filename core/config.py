@@ -61,6 +61,7 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: tuple[str, ...] = ()
     admin_key: str | None = None
     max_concurrent: int = 256
+    max_queued: int = 256
     drain: float = 30.0
 
     def __repr__(self) -> str:
@@ -276,6 +277,7 @@ def _read_server(server: Section, environment: Mapping[str, str], bind: str | No
     if admin_key is not None and admin_key in api_keys:
         server.refuse("adminKey", "expected a key that no client has, got one of apiKeys")
     max_concurrent = server.get("maxConcurrent", whole_number(1, 100_000), default.max_concurrent)
+    max_queued = server.get("maxQueued", whole_number(0, 100_000), default.max_queued)
     drain = server.get("drainMs", seconds(0, _DAY), default.drain)
     server.close()
     return Server(
@@ -284,6 +286,7 @@ def _read_server(server: Section, environment: Mapping[str, str], bind: str | No
         api_keys=tuple(api_keys),
         admin_key=admin_key,
         max_concurrent=max_concurrent,
+        max_queued=max_queued,
         drain=drain,
     )
 

@@ -35,6 +35,7 @@ def full_document() -> dict[str, Any]:
             "apiKeys": [],
             "adminKey": None,
             "maxConcurrent": 256,
+            "maxQueued": 256,
             "drainMs": 30000,
         },
         "delivery": "buffered",

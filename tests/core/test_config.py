@@ -14,7 +14,7 @@ from tests.config_documents import SHIPPED, full_document, problems_of, read
 def test_an_empty_document_is_the_default_configuration() -> None:
     config = read({})
     assert config.server == Server(
-        host="127.0.0.1", port=8990, api_keys=(), admin_key=None, max_concurrent=256, drain=30.0
+        host="127.0.0.1", port=8990, api_keys=(), admin_key=None, max_concurrent=256, max_queued=256, drain=30.0
     )
     assert config.policy == Policy(
         first_byte=300.0, idle=300.0, total=1800.0, ping_quiet=10.0, ping_interval=15.0, convert_written_calls=True
@@ -45,6 +45,7 @@ def test_an_empty_section_is_its_default(section: str) -> None:
         ({"server": {"bind": "localhost:65535"}}, {"host": "localhost", "port": 65535}, {}),
         ({"server": {"apiKeys": ["made-up", "other"]}}, {"api_keys": ("made-up", "other")}, {}),
         ({"server": {"maxConcurrent": 1}}, {"max_concurrent": 1}, {}),
+        ({"server": {"maxQueued": 0}}, {"max_queued": 0}, {}),
         ({"server": {"drainMs": 0}}, {"drain": 0.0}, {}),
         ({"timeouts": {"firstByteMs": 2000}}, {}, {"first_byte": 2.0}),
         ({"timeouts": {"idleMs": 0.5e3}}, {}, {"idle": 0.5}),
@@ -85,6 +86,7 @@ def test_the_time_to_connect_is_no_part_of_the_policy() -> None:
         ),
         ({"server": {"bind": "localhost:70000"}}, "server.bind: expected a port from 0 to 65535, got 70000"),
         ({"server": {"maxConcurrent": 0}}, "server.maxConcurrent: expected a whole number from 1 to 100000, got 0"),
+        ({"server": {"maxQueued": -1}}, "server.maxQueued: expected a whole number from 0 to 100000, got -1"),
         ({"server": {"drainMs": -1}}, "server.drainMs: expected milliseconds from 0 to 86400000, got -1"),
         ({"timeouts": {"connectMs": 0}}, "timeouts.connectMs: expected milliseconds from 1 to 86400000, got 0"),
         ({"timeouts": {"idleMs": True}}, "timeouts.idleMs: expected milliseconds from 1 to 86400000, got true"),
