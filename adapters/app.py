@@ -20,6 +20,7 @@ from adapters.driver import Driver
 from adapters.outbox import Outbox
 from adapters.places import NoPlace, Places
 from adapters.recorder import OpenRecording, Recorder
+from adapters.stopping import EXPLANATION, Stopping
 from adapters.telemetry import Following, Telemetry
 from core.access import check_access, check_admin
 from core.anthropic import STATUS_OF_ERROR, MessagesRequest, parse_request
@@ -48,7 +49,13 @@ _CLOSING_SECONDS = 80.0
 
 
 def create_app(
-    config: Config, *, driver: Driver, accounts: Accounts, telemetry: Telemetry, recorder: Recorder | None = None
+    config: Config,
+    *,
+    driver: Driver,
+    accounts: Accounts,
+    telemetry: Telemetry,
+    stopping: Stopping,
+    recorder: Recorder | None = None,
 ) -> QuartTrio:
     """The gateway as an ASGI application."""
     app = QuartTrio("stagewhisper", static_folder=None)
@@ -63,7 +70,9 @@ def create_app(
     places = Places(config.server.max_concurrent, queue=config.server.max_queued, patience=config.connect_timeout)
 
     async def read_body() -> bytes:
-        return await _incoming().body(patience=config.request_timeout)
+        with trio.CancelScope() as scope, stopping.refusing(scope.cancel):
+            return await _incoming().body(patience=config.request_timeout)
+        raise ClientRequestError("", EXPLANATION, error_type="overloaded_error")
 
     @app.before_request
     async def admit() -> None:
@@ -77,10 +86,15 @@ def create_app(
             check_admin(headers, admin_key=settings.admin_key, bind=settings.host, client=client, server=server)
         else:
             check_access(headers, api_keys=config.server.api_keys, client=client, server=server)
+            if stopping.has_begun:
+                raise ClientRequestError("", EXPLANATION, error_type="overloaded_error")
 
     @app.after_request
     async def name_and_log(response: Response) -> Response:
         response.headers["request-id"] = _request_id()
+        if stopping.has_begun:
+            response.headers["connection"] = "close"
+            _incoming().hurry()
         scope = _scope()
         if _EXCHANGE not in scope:  # an exchange writes its own line when it has ended
             line = f"{_request_id()} {request.method} {request.path[:100]!a}: {response.status_code}"
@@ -96,7 +110,7 @@ def create_app(
         _scope()[_EXCHANGE] = True
         recording = _recording(recorder, asked, parsed, config)
         nursery = _incoming().nursery
-        nursery.start_soon(_exchange, driver, places, nursery, asked, outbox, following, recording)
+        nursery.start_soon(_exchange, driver, places, nursery, stopping, asked, outbox, following, recording)
         whole = await outbox.first()
         if whole is not None:
             return Response(whole.body, whole.status, headers=dict(whole.headers))
@@ -127,7 +141,7 @@ def create_app(
     async def health() -> Response:
         return _json({"status": "ok"})
 
-    admin.add_routes(app, accounts, telemetry, recorder, read_body)
+    admin.add_routes(app, accounts, telemetry, recorder, stopping, read_body)
 
     @app.errorhandler(ClientRequestError)
     async def refuse(error: ClientRequestError) -> Response:
@@ -155,19 +169,33 @@ async def _exchange(
     driver: Driver,
     places: Places,
     nursery: trio.Nursery,
+    stopping: Stopping,
     asked: Asked,
     outbox: Outbox,
     following: Following,
     recording: AbstractContextManager[OpenRecording | None],
 ) -> None:
     """Run one exchange in its place. Whatever becomes of it, the view is let go and one line is logged."""
+    scope = trio.CancelScope()
+
+    def stop() -> None:
+        # At once: what is cancelled may have a refresh of a token to wait for.
+        _fail(outbox, "overloaded_error", EXPLANATION, asked.request_id)
+        scope.cancel()
+
+    def refuse() -> None:
+        following.outcome = Outcome.NO_PLACE
+        stop()
+
     try:
-        place = await places.take(nursery)
-        try:
-            with recording as recorded:
-                await driver.drive(asked, outbox, following, recorded)
-        finally:
-            place.cancel()
+        with scope:
+            with stopping.refusing(refuse):
+                place = await places.take(nursery)
+            try:
+                with stopping.ending(stop), recording as recorded:
+                    await driver.drive(asked, outbox, following, recorded)
+            finally:
+                place.cancel()
     except NoPlace as problem:
         following.outcome = Outcome.NO_PLACE
         _fail(outbox, "overloaded_error", str(problem), asked.request_id)

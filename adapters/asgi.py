@@ -36,7 +36,7 @@ def _load() -> Gateway:
         except RecorderError as problem:
             sys.exit(str(problem))
     gateway = Gateway(config)
-    speak_http1_alone(gateway.limits)
+    speak_http1_alone(gateway.limits, stop=gateway.stopping.begin)
     return gateway
 
 

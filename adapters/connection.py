@@ -60,6 +60,7 @@ class Incoming:
         self._more = trio.Event()
         self._complete = False
         self._unwanted = False
+        self._linger = _LINGER_SECONDS
 
     def take(self, data: bytes, *, more: bool) -> None:
         """Take in a piece. Past the limits nothing is kept."""
@@ -110,6 +111,10 @@ class Incoming:
         self._held.total -= len(self._body)
         self._body.clear()
 
+    def hurry(self) -> None:
+        """Let no early answer wait for long: the gateway is stopping."""
+        self._linger = _LINGER_SECONDS / 5
+
     async def discard(self) -> None:
         """Let what is left of the body come, and keep nothing of it. A client that takes too long is not waited for.
 
@@ -118,7 +123,7 @@ class Incoming:
         """
         self._unwanted = True
         self.drop()
-        with trio.move_on_after(_LINGER_SECONDS):
+        with trio.move_on_after(self._linger):
             while not self._complete:
                 self._more = trio.Event()
                 await self._more.wait()

@@ -18,6 +18,7 @@ from adapters.driver import Driver
 from adapters.http1 import Limits
 from adapters.keeping import Keeper
 from adapters.recorder import Recorder
+from adapters.stopping import Stopping
 from adapters.stores import MemoryStore, SqliteStore, Store, StoreError
 from adapters.telemetry import Telemetry
 from adapters.tokens import TokenError, TokenFile, TokenUnreadable, check_writable
@@ -36,6 +37,7 @@ class Gateway:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.stopping = Stopping(config.server.drain)
         self.limits = Limits(head=config.request_timeout, send=config.send_timeout)
         self._upstream = Upstream(connect_timeout=config.connect_timeout)
         self._tokens = {provider.id: self._token_file(provider) for provider in config.providers}
@@ -58,6 +60,7 @@ class Gateway:
             driver=driver,
             accounts=self._accounts,
             telemetry=self._telemetry,
+            stopping=self.stopping,
             recorder=self._recorder,
         )
         self.app.before_serving(self._start)
@@ -99,6 +102,7 @@ class Gateway:
         """What goes on beside the requests."""
         with self._background:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(_go_on, self.stopping.run)
                 nursery.start_soon(_go_on, self._keeper.run)
                 nursery.start_soon(_go_on, self._accounts.watch)
                 if self._recorder is not None:

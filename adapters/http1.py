@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import socket
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -29,6 +31,7 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio import run as hypercorn_run
 from hypercorn.trio import tcp_server
+from hypercorn.trio.worker_context import EventWrapper, WorkerContext
 
 from adapters import ambient
 from core.sse import encode_error
@@ -37,6 +40,9 @@ _log = logging.getLogger("stagewhisper.server")
 
 _CLEANUP_SECONDS = 1.0
 """To cancel a timer takes no time at all, nor does a goodbye; but nothing that is shielded goes without a bound."""
+
+_CROSSING_SECONDS = 0.25
+"""How long an idle connection is kept when the server stops: a request that is on its way is told so, not reset."""
 
 SEND_BYTES: Final = 64 * 1024
 """What a client has to take in the time that it has to take something: so much at once is what is read at most, too."""
@@ -134,6 +140,8 @@ class Server(tcp_server.TCPServer):
         """Take what that takes, after the limits."""
         super().__init__(*arguments)
         self._limits = limits
+        if isinstance(self.context, Context):
+            self.context.graceful_timeout = self.config.graceful_timeout
 
     async def run(self) -> None:
         """Serve the connection to its end."""
@@ -174,6 +182,7 @@ class Server(tcp_server.TCPServer):
         """Close the connection when there is no request in it for too long, or its head takes too long."""
         with trio.move_on_after(self._limits.head if self.protocol.is_in_head else self.config.keep_alive_timeout):
             await self.context.terminated.wait()
+            await trio.sleep(_CROSSING_SECONDS)
         with trio.CancelScope(shield=True):
             await self._initiate_server_close()
 
@@ -191,6 +200,29 @@ class Server(tcp_server.TCPServer):
             getattr(self.stream, "transport_stream", self.stream).socket.shutdown(socket.SHUT_RDWR)
 
 
+class _Terminated(EventWrapper):
+    """Hypercorn's word that it takes no new connections, passed on."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    async def set(self) -> None:
+        """Say so."""
+        await super().set()
+        self._tell()
+
+
+class Context(WorkerContext):
+    """What a server's connections share: whether it stops. It tells, with the seconds that they have left then."""
+
+    def __init__(self, tell: Callable[[float], None], max_requests: int | None) -> None:
+        """Take what that takes, after whom to tell."""
+        super().__init__(max_requests)
+        self.graceful_timeout = math.inf  # the first connection knows; without one there is nothing to end
+        self.terminated = _Terminated(lambda: tell(self.graceful_timeout))
+
+
 _connections: weakref.WeakSet[Server] = weakref.WeakSet()
 
 
@@ -200,7 +232,11 @@ def cut_connections() -> None:
         connection.cut()
 
 
-def speak_http1_alone(limits: Limits) -> None:
-    """Have the connections of servers that hypercorn begins from now on, in this process, be like this."""
+def speak_http1_alone(limits: Limits, *, stop: Callable[[float], None]) -> None:
+    """Have the connections of servers that hypercorn begins from now on, in this process, be like this.
+
+    `stop` is called when such a server stops, with the seconds after which it cuts its connections.
+    """
+    hypercorn_run.WorkerContext = partial(Context, stop)  # type: ignore[assignment, attr-defined]  # as below
     tcp_server.ProtocolWrapper = Http1  # type: ignore[assignment, attr-defined]  # used like it
     hypercorn_run.TCPServer = partial(Server, limits)  # type: ignore[assignment, attr-defined]  # not exported, and used like it

@@ -90,7 +90,9 @@ class Outbox:
         self.end()
 
     def fail(self, whole: WholeAnswer, event: bytes) -> None:
-        """Give an error: as the whole answer, or as the last event of a stream that has begun."""
+        """Give an error: as the whole answer, or as the last event of a stream that has begun; none after the end."""
+        if self._ended:
+            return
         if self._begun.is_set():
             self._add(event)
             self.end()

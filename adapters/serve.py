@@ -22,6 +22,7 @@ from hypercorn.typing import ASGIFramework
 
 from adapters.gateway import Gateway
 from adapters.http1 import SEND_BYTES, cut_connections, speak_http1_alone
+from adapters.stopping import FAREWELL_SECONDS
 
 _log = logging.getLogger("stagewhisper")
 
@@ -75,27 +76,29 @@ def url_of(listener: socket.socket) -> str:
 async def serve(gateway: Gateway, listener: socket.socket, *, announce: Callable[[], None] = lambda: None) -> None:
     """Serve a gateway until a signal says to stop, then let running requests end for its configured time.
 
+    Those that have not ended then are sent an error; a client that does not take it is cut off soon.
     `announce` is called when requests are answered. A second signal ends everything at once.
     """
-    speak_http1_alone(gateway.limits)
+    speak_http1_alone(gateway.limits, stop=gateway.stopping.begin)
+    patience = gateway.config.server.drain + FAREWELL_SECONDS
     async with trio.open_nursery() as nursery:
         stop = trio.Event()
         await nursery.start(_heed_signals, stop, nursery.cancel_scope)
-        nursery.start_soon(_cut_late, stop, gateway.config.server.drain)
+        nursery.start_soon(_cut_late, stop, patience)
         async with trio.open_nursery() as serving:
-            config = _hypercorn_config(listener, gateway.config.server.drain)
+            config = _hypercorn_config(listener, patience)
             app = cast("ASGIFramework", gateway.app)
             await serving.start(partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait))
             announce()
         nursery.cancel_scope.cancel()
 
 
-def _hypercorn_config(listener: socket.socket, drain: float) -> HypercornConfig:
+def _hypercorn_config(listener: socket.socket, patience: float) -> HypercornConfig:
     """Hypercorn's settings, each of which is decided here. It takes the socket over."""
     config = HypercornConfig()
     config.bind = [f"fd://{listener.detach()}"]
     config.backlog = _BACKLOG
-    config.graceful_timeout = drain
+    config.graceful_timeout = patience
     config.shutdown_timeout = 90.0  # writing a token back may wait for its lock, and for the disk
     config.keep_alive_timeout = _KEEP_ALIVE_SECONDS
     config.read_timeout = None  # it would end long answers, during which a client sends nothing
@@ -107,10 +110,10 @@ def _hypercorn_config(listener: socket.socket, drain: float) -> HypercornConfig:
     return config
 
 
-async def _cut_late(stop: trio.Event, drain: float) -> None:
+async def _cut_late(stop: trio.Event, patience: float) -> None:
     """End what still sends when the time is over: hypercorn's own cancelling does not reach it."""
     await stop.wait()
-    await trio.sleep(drain)
+    await trio.sleep(patience)
     cut_connections()
 
 

@@ -56,6 +56,12 @@ async def _send_and_close(outbox: Outbox) -> None:
     outbox.close()
 
 
+async def _end_and_fail(outbox: Outbox) -> None:
+    await outbox.send(b"a")
+    outbox.end()
+    outbox.fail(WHOLE, b"error")
+
+
 async def _send_and_fail(outbox: Outbox) -> None:
     await outbox.send(b"a")
     outbox.fail(WHOLE, b"error")
@@ -71,6 +77,7 @@ async def _send_and_fail(outbox: Outbox) -> None:
         (_send_two_and_end, None, [b"a", b"b"]),
         (_send_and_close, None, [b"a", b"CUT"]),
         (_send_and_fail, None, [b"a", b"error"]),
+        (_end_and_fail, None, [b"a"]),
         (_close, None, [b"CUT"]),
         (_end, None, []),
     ],
