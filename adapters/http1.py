@@ -6,11 +6,11 @@ that is not ASCII, or settings that are no base64 raise in the task that reads, 
 WebSocket handshake keeps its connection for as long as the client likes, and holds up a stop. No client of the
 Messages API needs either, so neither is there: both are answered as the HTTP/1.1 requests that they also are.
 
-More things are mended here. A connection whose client left while more bytes than its request had come waits for an
-answer that nobody will finish, for ever. One that was closed after its last answer keeps its descriptor until the
-keep-alive time has passed. Sends are shielded from being cancelled and have no limit, so that a client which reads a
-byte now and then, or nothing, keeps its connection, and a stop of the server, for as long as it likes; TLS's goodbye
-is such a send too. And the head of a request has only what the keep-alive time left of itself.
+More things are mended here. While more bytes than its request have come from a client, nobody sees it leave, and its
+connection waits for an answer that nobody will finish, for ever. One that was closed after its last answer keeps its
+descriptor until the keep-alive time has passed. Sends are shielded from being cancelled and have no limit, so that a
+client which reads a byte now and then, or nothing, keeps its connection, and a stop of the server, for as long as it
+likes; TLS's goodbye is such a send too. And the head of a request has only what the keep-alive time left of itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import logging
 import math
 import socket
 import weakref
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -44,6 +44,9 @@ _CLEANUP_SECONDS = 1.0
 _CROSSING_SECONDS = 0.25
 """How long an idle connection is kept when the server stops: a request that is on its way is told so, not reset."""
 
+_AHEAD_BYTES = 64 * 1024
+"""How much is read of what comes behind a request that is being answered. Behind that, nobody is seen to leave."""
+
 SEND_BYTES: Final = 64 * 1024
 """What a client has to take in the time that it has to take something: so much at once is what is read at most, too."""
 
@@ -58,6 +61,25 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     send: float
 
 
+class ReadAhead(Event):
+    """A connection's wish that what comes behind the request which is being answered be read, within bounds."""
+
+
+class _Turn(EventWrapper):
+    """Hypercorn's wait for the turn of a request that came ahead. It reads nothing then, and sees no client leave."""
+
+    def __init__(self, send: Callable[[Event], Awaitable[None]]) -> None:
+        super().__init__()
+        self._send = send
+
+    async def wait(self) -> None:
+        """Wait for the turn, or until the client has left, which cancels this."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send, ReadAhead())
+            await super().wait()
+            nursery.cancel_scope.cancel()
+
+
 class Http1(H11Protocol):
     """What hypercorn takes for its choice of protocols."""
 
@@ -66,6 +88,7 @@ class Http1(H11Protocol):
         super().__init__(*arguments[:9])
         self._is_over = False
         self._reading = trio.CancelScope()
+        self.can_read = _Turn(self.send)
         self.is_in_head = False
         """Whether a part of a request's head has come, and no more."""
 
@@ -160,8 +183,21 @@ class Server(tcp_server.TCPServer):
         finally:
             self.cut()
 
+    async def _read_ahead(self) -> None:
+        """Read what a client sends before it has its answer, up to a bound; and see whether it leaves."""
+        room = _AHEAD_BYTES
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while data := await self.stream.receive_some(room):
+                self.protocol.connection.receive_data(bytes(data))
+                if (room := room - len(data)) == 0:
+                    return
+        await self.protocol.handle(Closed())
+
     async def protocol_send(self, event: Event) -> None:
-        """Send, or do to the connection what hypercorn's protocols want."""
+        """Send, or do to the connection what the protocol wants."""
+        if isinstance(event, ReadAhead):
+            await self._read_ahead()
+            return
         if not isinstance(event, RawData):
             await super().protocol_send(event)
             return

@@ -72,12 +72,12 @@ class Canned:
             while self.asked < times:
                 await trio.sleep(0.001)
 
-    async def until_stuck(self) -> None:
+    async def until_stuck(self, quiet: float = 0.3) -> None:
         """Wait until nothing more is taken of it."""
         before = -1
         while before != self.taken:
             before = self.taken
-            await trio.sleep(0.3)
+            await trio.sleep(quiet)
 
 
 async def _read_request(stream: trio.SocketStream) -> bool:
