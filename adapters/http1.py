@@ -230,6 +230,11 @@ class Server(tcp_server.TCPServer):
         with trio.move_on_after(_CLEANUP_SECONDS):
             await super()._close()
 
+    @property
+    def is_greeting(self) -> bool:
+        """Whether TLS is still being agreed on."""
+        return not hasattr(self, "protocol")
+
     def cut(self) -> None:
         """End it now, in the middle of a send too."""
         with suppress(OSError, AttributeError):
@@ -256,7 +261,13 @@ class Context(WorkerContext):
         """Take what that takes, after whom to tell."""
         super().__init__(max_requests)
         self.graceful_timeout = math.inf  # the first connection knows; without one there is nothing to end
-        self.terminated = _Terminated(lambda: tell(self.graceful_timeout))
+        self.terminated = _Terminated(lambda: self._stop(tell))
+
+    def _stop(self, tell: Callable[[float], None]) -> None:
+        for connection in list(_connections):
+            if connection.context is self and connection.is_greeting:
+                connection.cut()  # it would hold up the stop, and there is nothing in it yet
+        tell(self.graceful_timeout)
 
 
 _connections: weakref.WeakSet[Server] = weakref.WeakSet()

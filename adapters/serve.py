@@ -23,6 +23,7 @@ from hypercorn.typing import ASGIFramework
 from adapters.gateway import Gateway
 from adapters.http1 import SEND_BYTES, cut_connections, speak_http1_alone
 from adapters.stopping import FAREWELL_SECONDS
+from core.config import Config
 
 _log = logging.getLogger("stagewhisper")
 
@@ -67,10 +68,11 @@ def listen(host: str, port: int, *, send_timeout: float = 60.0) -> socket.socket
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, tls: bool = False) -> str:
     """The base URL under which a client on this machine reaches a listening socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def serve(gateway: Gateway, listener: socket.socket, *, announce: Callable[[], None] = lambda: None) -> None:
@@ -86,16 +88,19 @@ async def serve(gateway: Gateway, listener: socket.socket, *, announce: Callable
         await nursery.start(_heed_signals, stop, nursery.cancel_scope)
         nursery.start_soon(_cut_late, stop, patience)
         async with trio.open_nursery() as serving:
-            config = _hypercorn_config(listener, patience)
+            config = _hypercorn_config(listener, gateway.config, patience)
             app = cast("ASGIFramework", gateway.app)
             await serving.start(partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait))
             announce()
         nursery.cancel_scope.cancel()
 
 
-def _hypercorn_config(listener: socket.socket, patience: float) -> HypercornConfig:
+def _hypercorn_config(listener: socket.socket, settings: Config, patience: float) -> HypercornConfig:
     """Hypercorn's settings, each of which is decided here. It takes the socket over."""
     config = HypercornConfig()
+    config.certfile = settings.server.tls_cert_file
+    config.keyfile = settings.server.tls_key_file
+    config.ssl_handshake_timeout = settings.request_timeout
     config.bind = [f"fd://{listener.detach()}"]
     config.backlog = _BACKLOG
     config.graceful_timeout = patience

@@ -37,6 +37,8 @@ def full_document() -> dict[str, Any]:
             "maxConcurrent": 256,
             "maxQueued": 256,
             "drainMs": 30000,
+            "tlsCertFile": None,
+            "tlsKeyFile": None,
         },
         "delivery": "buffered",
         "timeouts": {

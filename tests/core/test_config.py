@@ -47,6 +47,11 @@ def test_an_empty_section_is_its_default(section: str) -> None:
         ({"server": {"maxConcurrent": 1}}, {"max_concurrent": 1}, {}),
         ({"server": {"maxQueued": 0}}, {"max_queued": 0}, {}),
         ({"server": {"drainMs": 0}}, {"drain": 0.0}, {}),
+        (
+            {"server": {"tlsCertFile": "/made/up.crt", "tlsKeyFile": "~/up.key"}},
+            {"tls_cert_file": "/made/up.crt", "tls_key_file": "/home/somebody/up.key"},
+            {},
+        ),
         ({"timeouts": {"firstByteMs": 2000}}, {}, {"first_byte": 2.0}),
         ({"timeouts": {"idleMs": 0.5e3}}, {}, {"idle": 0.5}),
         ({"timeouts": {"totalMs": 86_400_000}}, {}, {"total": 86_400.0}),
@@ -87,6 +92,18 @@ def test_the_time_to_connect_is_no_part_of_the_policy() -> None:
         ({"server": {"bind": "localhost:70000"}}, "server.bind: expected a port from 0 to 65535, got 70000"),
         ({"server": {"maxConcurrent": 0}}, "server.maxConcurrent: expected a whole number from 1 to 100000, got 0"),
         ({"server": {"maxQueued": -1}}, "server.maxQueued: expected a whole number from 0 to 100000, got -1"),
+        (
+            {"server": {"tlsCertFile": "/made/up.crt"}},
+            "server.tlsKeyFile: expected a file, because tlsCertFile names one; got none",
+        ),
+        (
+            {"server": {"tlsKeyFile": "/made/up.key", "tlsCertFile": None}},
+            "server.tlsCertFile: expected a file, because tlsKeyFile names one; got none",
+        ),
+        (
+            {"server": {"tlsKeyFile": "/made/up.key", "tlsCertFile": ""}},
+            "server.tlsCertFile: expected a file's path of 1 to 4096 printable characters, got ''",
+        ),
         ({"server": {"drainMs": -1}}, "server.drainMs: expected milliseconds from 0 to 86400000, got -1"),
         ({"timeouts": {"connectMs": 0}}, "timeouts.connectMs: expected milliseconds from 1 to 86400000, got 0"),
         ({"timeouts": {"idleMs": True}}, "timeouts.idleMs: expected milliseconds from 1 to 86400000, got true"),
