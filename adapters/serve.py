@@ -20,6 +20,7 @@ import trio
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.typing import ASGIFramework
 
+from adapters.descriptors import explain_shortage, raise_limit
 from adapters.gateway import Gateway
 from adapters.http1 import SEND_BYTES, cut_connections, speak_http1_alone
 from adapters.stopping import FAREWELL_SECONDS
@@ -81,8 +82,11 @@ async def serve(gateway: Gateway, listener: socket.socket, *, announce: Callable
     Those that have not ended then are sent an error; a client that does not take it is cut off soon.
     `announce` is called when requests are answered. A second signal ends everything at once.
     """
+    server = gateway.config.server
+    if shortage := explain_shortage(raise_limit(), running=server.max_concurrent, waiting=server.max_queued):
+        _log.warning("%s", shortage)
     speak_http1_alone(gateway.limits, stop=gateway.stopping.begin)
-    patience = gateway.config.server.drain + FAREWELL_SECONDS
+    patience = server.drain + FAREWELL_SECONDS
     async with trio.open_nursery() as nursery:
         stop = trio.Event()
         await nursery.start(_heed_signals, stop, nursery.cancel_scope)
