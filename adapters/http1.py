@@ -210,7 +210,7 @@ class Server(tcp_server.TCPServer):
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 await self.protocol.handle(Closed())
             except trio.TooSlowError:
-                _log.info("a client that took less than %d bytes in %g s was cut off", SEND_BYTES, self._limits.send)
+                _log.warning("a client that took less than %d bytes in %g s was cut off", SEND_BYTES, self._limits.send)
                 self.cut()
                 await self.protocol.handle(Closed())
 
