@@ -22,6 +22,11 @@ class Places:
         self._queue = queue
         self._patience = patience
 
+    @property
+    def taken(self) -> int:
+        """How many are taken."""
+        return self._limiter.borrowed_tokens
+
     async def take(self, nursery: trio.Nursery) -> trio.CancelScope:
         """Take a place. It is given back when the scope that this gives is cancelled, or the nursery is.
 
@@ -31,7 +36,7 @@ class Places:
         Raises:
             NoPlace: there was none.
         """
-        busy = f"{self._limiter.borrowed_tokens} requests are being answered already (server.maxConcurrent)"
+        busy = f"{self.taken} requests are being answered already (server.maxConcurrent)"
         if self._limiter.available_tokens == 0 and self._limiter.statistics().tasks_waiting >= self._queue:
             raise NoPlace(f"{busy}, and {self._queue} wait (server.maxQueued)")
         place, scope = object(), trio.CancelScope()

@@ -23,7 +23,6 @@ from hypercorn.typing import ASGIFramework
 from adapters.descriptors import explain_shortage, raise_limit
 from adapters.gateway import Gateway
 from adapters.http1 import SEND_BYTES, cut_connections, speak_http1_alone
-from adapters.stopping import FAREWELL_SECONDS
 from core.config import Config
 
 _log = logging.getLogger("stagewhisper")
@@ -31,6 +30,10 @@ _log = logging.getLogger("stagewhisper")
 _BACKLOG = 1024
 _KEEP_ALIVE_SECONDS = 75.0
 """Longer than clients keep an idle connection (httpx 5 s, node 4 s), so that they close first and never race us."""
+
+
+_LAST_SECONDS = 5.0
+"""How long the last errors of a stop may take to their clients: a thousand at once took one and a half of them."""
 
 
 class CannotListen(Exception):
@@ -86,7 +89,7 @@ async def serve(gateway: Gateway, listener: socket.socket, *, announce: Callable
     if shortage := explain_shortage(raise_limit(), running=server.max_concurrent, waiting=server.max_queued):
         _log.warning("%s", shortage)
     speak_http1_alone(gateway.limits, stop=gateway.stopping.begin)
-    patience = server.drain + FAREWELL_SECONDS
+    patience = server.drain + _LAST_SECONDS
     async with trio.open_nursery() as nursery:
         stop = trio.Event()
         await nursery.start(_heed_signals, stop, nursery.cancel_scope)

@@ -6,14 +6,16 @@ And in place of what decides how an answer is delivered: each piece of it goes t
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import h11
 import msgspec
 import pytest
 import trio
 
+from adapters.places import Places
 from core import exchange as exchanges
 from core.dialogue import BodyEnded, DataArrived, Deliver, Happening, StreamEnded, WantData
 from core.exchange import Step
@@ -58,11 +60,11 @@ class Canned:
         await stream.send_all(b"%x\r\n%b\r\n" % (len(data), data))
         self.taken += len(data)
 
-    async def until_free(self) -> float:
-        """Wait until it is at no request any more: how long that was."""
+    async def until_free(self, places: Sequence[Places] = ()) -> float:
+        """Wait until it is at no request any more, and the gateway's places are free: how long that was."""
         began = trio.current_time()
         with trio.fail_after(10):
-            while self.open:
+            while self.open or any(each.taken for each in places):
                 await trio.sleep(0.001)
         return trio.current_time() - began
 
@@ -128,6 +130,18 @@ def pieces(count: int, *, and_end: bool = True) -> Callable[[Canned, trio.Socket
         await stream.send_all(b"0\r\n\r\n")
 
     return play
+
+
+def noted_places(patch: pytest.MonkeyPatch) -> list[Places]:
+    """The places of gateways that are made from now on."""
+    noted: list[Places] = []
+
+    def make(*arguments: Any, **options: Any) -> Places:
+        noted.append(Places(*arguments, **options))
+        return noted[-1]
+
+    patch.setattr("adapters.app.Places", make)
+    return noted
 
 
 # --- delivery --------------------------------------------------------------------------------------------------

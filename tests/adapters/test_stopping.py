@@ -154,7 +154,7 @@ async def test_a_stream_that_is_held_up_by_a_client_that_does_not_read_is_cut(
 ) -> None:
     deliver_as_it_comes(monkeypatch)
     monkeypatch.setattr("adapters.stopping.FAREWELL_SECONDS", 0.3)
-    monkeypatch.setattr("adapters.serve.FAREWELL_SECONDS", 0.3)
+    monkeypatch.setattr("adapters.serve._LAST_SECONDS", 0.3)
     async with (
         canned(pieces(10_000)) as service,
         running(tmp_path, settings(drainMs=200), endpoint=service.url) as site,
@@ -163,6 +163,7 @@ async def test_a_stream_that_is_held_up_by_a_client_that_does_not_read_is_cut(
         wire = await server.connect()
         wire.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await wire.send("POST", "/v1/messages", STREAMED)
+        await service.until_asked()
         await service.until_stuck()
         began = trio.current_time()
         signal.raise_signal(signal.SIGTERM)

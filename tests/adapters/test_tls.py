@@ -17,7 +17,7 @@ import trio
 from adapters.certificates import CertificateUnusable, check_certificate, trust_in
 from adapters.cli import main
 from adapters.emulator import always
-from tests.adapters.canned import canned, deliver_as_it_comes, pieces
+from tests.adapters.canned import canned, deliver_as_it_comes, noted_places, pieces
 from tests.adapters.certificates import Certificate, make_certificate, written
 from tests.adapters.harness import HELLO, STREAMED, config_file, running
 from tests.adapters.processes import Command, commands
@@ -188,6 +188,7 @@ async def test_a_client_that_leaves_or_stops_reading_takes_its_call_along_over_t
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], leave: Callable[[Wire], Any]
 ) -> None:
     deliver_as_it_comes(monkeypatch)
+    places = noted_places(monkeypatch)
     document = {"server": {**files, "maxConcurrent": 1}, "timeouts": {"sendMs": 500}}
     async with (
         canned(pieces(10_000)) as service,
@@ -197,14 +198,14 @@ async def test_a_client_that_leaves_or_stops_reading_takes_its_call_along_over_t
         wire = await server.connect(trusting(files))
         wire.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         await wire.send("POST", "/v1/messages", STREAMED)
+        await service.until_asked()
         await service.until_stuck(0.1)
         await leave(wire)
-        taken = await service.until_free()
+        taken = await service.until_free(places)
         assert taken < (0.1 if leave is not _do_not_read else 1.0)
         another = await server.connect(trusting(files))
         await another.send("POST", "/v1/messages", STREAMED)
-        with trio.fail_after(0.1):
-            await service.until_asked(2)
+        await service.until_asked(2)
 
 
 # --- the commands ----------------------------------------------------------------------------------------------
