@@ -18,7 +18,9 @@ from adapters.accounts import Accounts
 from adapters.connection import Connection, Incoming, Lifespan, incoming
 from adapters.driver import Driver
 from adapters.outbox import Outbox
+from adapters.places import NoPlace, Places
 from adapters.recorder import OpenRecording, Recorder
+from adapters.stopping import EXPLANATION, Stopping
 from adapters.telemetry import Following, Telemetry
 from core.access import check_access, check_admin
 from core.anthropic import STATUS_OF_ERROR, MessagesRequest, parse_request
@@ -36,6 +38,9 @@ _REQUEST_ID = "stagewhisper.request_id"
 _EXCHANGE = "stagewhisper.exchange"
 _DETAIL = "stagewhisper.detail"
 _JSON = {"content-type": "application/json"}
+_BUSY = {**_JSON, "retry-after": "1"}
+"""With what comes of the gateway's own limits. They pass quickly, and clients that honour it need no backoff."""
+
 _OPEN = ("/health", "/ready")
 """What anyone may ask: both say one word."""
 
@@ -44,7 +49,13 @@ _CLOSING_SECONDS = 80.0
 
 
 def create_app(
-    config: Config, *, driver: Driver, accounts: Accounts, telemetry: Telemetry, recorder: Recorder | None = None
+    config: Config,
+    *,
+    driver: Driver,
+    accounts: Accounts,
+    telemetry: Telemetry,
+    stopping: Stopping,
+    recorder: Recorder | None = None,
 ) -> QuartTrio:
     """The gateway as an ASGI application."""
     app = QuartTrio("stagewhisper", static_folder=None)
@@ -56,10 +67,12 @@ def create_app(
         BACKGROUND_TASK_SHUTDOWN_TIMEOUT=_CLOSING_SECONDS,
     )  # fmt: skip
     app.url_map.merge_slashes = False  # it redirects; here, what is not a route is a 404
-    places = trio.CapacityLimiter(config.server.max_concurrent)
+    places = Places(config.server.max_concurrent, queue=config.server.max_queued, patience=config.connect_timeout)
 
     async def read_body() -> bytes:
-        return await _incoming().body(idle=config.policy.idle, total=config.policy.total)
+        with trio.CancelScope() as scope, stopping.refusing(scope.cancel):
+            return await _incoming().body(patience=config.request_timeout)
+        raise ClientRequestError("", EXPLANATION, error_type="overloaded_error")
 
     @app.before_request
     async def admit() -> None:
@@ -73,10 +86,15 @@ def create_app(
             check_admin(headers, admin_key=settings.admin_key, bind=settings.host, client=client, server=server)
         else:
             check_access(headers, api_keys=config.server.api_keys, client=client, server=server)
+            if stopping.has_begun:
+                raise ClientRequestError("", EXPLANATION, error_type="overloaded_error")
 
     @app.after_request
     async def name_and_log(response: Response) -> Response:
         response.headers["request-id"] = _request_id()
+        if stopping.has_begun:
+            response.headers["connection"] = "close"
+            _incoming().hurry()
         scope = _scope()
         if _EXCHANGE not in scope:  # an exchange writes its own line when it has ended
             line = f"{_request_id()} {request.method} {request.path[:100]!a}: {response.status_code}"
@@ -92,7 +110,8 @@ def create_app(
         outbox = Outbox()
         _scope()[_EXCHANGE] = True
         recording = _recording(recorder, asked, parsed, policy)
-        _incoming().nursery.start_soon(_exchange, driver, places, config, asked, policy, outbox, following, recording)
+        nursery = _incoming().nursery
+        nursery.start_soon(_exchange, driver, places, nursery, stopping, asked, policy, outbox, following, recording)
         whole = await outbox.first()
         if whole is not None:
             return Response(whole.body, whole.status, headers=dict(whole.headers))
@@ -123,11 +142,11 @@ def create_app(
     async def health() -> Response:
         return _json({"status": "ok"})
 
-    admin.add_routes(app, accounts, telemetry, recorder, read_body)
+    admin.add_routes(app, accounts, telemetry, recorder, stopping, read_body)
 
     @app.errorhandler(ClientRequestError)
     async def refuse(error: ClientRequestError) -> Response:
-        headers = dict(_JSON)
+        headers = dict(_BUSY if error.error_type == "overloaded_error" else _JSON)
         if error.error_type == "authentication_error":
             headers["x-should-retry"] = "false"  # Claude Code tries a 401 eleven times otherwise
         # The problem may quote the client, so the log has it only where it is the name of a model.
@@ -149,8 +168,9 @@ def create_app(
 
 async def _exchange(
     driver: Driver,
-    places: trio.CapacityLimiter,
-    config: Config,
+    places: Places,
+    nursery: trio.Nursery,
+    stopping: Stopping,
     asked: Asked,
     policy: Policy,
     outbox: Outbox,
@@ -158,19 +178,29 @@ async def _exchange(
     recording: AbstractContextManager[OpenRecording | None],
 ) -> None:
     """Run one exchange in its place. Whatever becomes of it, the view is let go and one line is logged."""
-    place = object()
+    scope = trio.CancelScope()
+
+    def stop() -> None:
+        # At once: what is cancelled may have a refresh of a token to wait for.
+        _fail(outbox, "overloaded_error", EXPLANATION, asked.request_id)
+        scope.cancel()
+
+    def refuse() -> None:
+        following.outcome = Outcome.NO_PLACE
+        stop()
+
     try:
-        with trio.move_on_after(config.connect_timeout) as waiting:
-            await places.acquire_on_behalf_of(place)
-        if waiting.cancelled_caught:
-            problem = f"{places.borrowed_tokens} requests are being answered already (server.maxConcurrent)"
-            following.outcome = Outcome.NO_PLACE
-            return _fail(outbox, "overloaded_error", problem, asked.request_id)
-        try:
-            with recording as recorded:
-                await driver.drive(asked, policy, outbox, following, recorded)
-        finally:
-            places.release_on_behalf_of(place)
+        with scope:
+            with stopping.refusing(refuse):
+                place = await places.take(nursery)
+            try:
+                with stopping.ending(stop), recording as recorded:
+                    await driver.drive(asked, policy, outbox, following, recorded)
+            finally:
+                place.cancel()
+    except NoPlace as problem:
+        following.outcome = Outcome.NO_PLACE
+        _fail(outbox, "overloaded_error", str(problem), asked.request_id)
     except Exception as error:
         _log.exception("request %s: a bug of the gateway", asked.request_id, exc_info=error)
         following.outcome = Outcome.BUG
@@ -216,7 +246,8 @@ def _ask(parsed: MessagesRequest, config: Config) -> Asked:
 
 def _fail(outbox: Outbox, error_type: str, message: str, request_id: str) -> None:
     body = encode_error(error_type, message, request_id)
-    whole = WholeAnswer(status=STATUS_OF_ERROR[error_type], headers=_JSON, body=body)
+    headers = _BUSY if error_type == "overloaded_error" else _JSON
+    whole = WholeAnswer(status=STATUS_OF_ERROR[error_type], headers=headers, body=body)
     outbox.fail(whole, encode_events([Error(ErrorDetail(error_type, message), request_id)]))
 
 
