@@ -1,0 +1,97 @@
+"""The limit of this stack: an ASGI application that passes the service's bytes on, and does nothing else.
+
+Run as `python tests/benchmarks/bare.py URL`, the canned service's; it says where it listens. The same hypercorn with
+the same settings as `adapters.serve`'s, the same httpx with the same settings and as many pools as
+`adapters.upstream`'s; no routes, no core, no accounts, no log.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, cast
+
+import httpx
+import hypercorn.trio
+import trio
+from hypercorn.config import Config
+from hypercorn.typing import ASGIFramework
+
+_CALLS_A_POOL = 50
+_BACKLOG = 2048
+_HEAD: dict[str, Any] = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"application/vnd.amazon.eventstream")],
+}
+
+
+class PassThrough:
+    """The application, in front of one address."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._tls = httpx.create_ssl_context()
+        self._pools: list[httpx.AsyncClient] = []
+        self._busy = 0
+
+    async def __call__(
+        self,
+        scope: dict[str, Any],
+        receive: Callable[[], Awaitable[dict[str, Any]]],
+        send: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> None:
+        """Pass one request on, and its answer back."""
+        if scope["type"] == "lifespan":
+            for _ in range(2):
+                await send({"type": f"{(await receive())['type']}.complete"})
+            return
+        body, more = b"", True
+        while more:
+            event = await receive()
+            body, more = body + event.get("body", b""), event.get("more_body", False)
+        index = self._busy // _CALLS_A_POOL
+        if index == len(self._pools):
+            self._pools.append(
+                httpx.AsyncClient(
+                    verify=self._tls,
+                    timeout=httpx.Timeout(None, connect=10.0),
+                    limits=httpx.Limits(max_connections=None),
+                    follow_redirects=False,
+                )
+            )
+        self._busy += 1
+        try:
+            headers = {"content-type": "application/json", "accept-encoding": "identity"}
+            async with self._pools[index].stream("POST", self._url, headers=headers, content=body) as response:
+                await send(_HEAD)
+                async for data in response.aiter_raw():
+                    await send({"type": "http.response.body", "body": data, "more_body": True})
+                await send({"type": "http.response.body"})
+        finally:
+            self._busy -= 1
+
+
+async def main(url: str) -> None:
+    """Serve until the process is ended."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    port = listener.getsockname()[1]
+    config = Config()
+    config.bind = [f"fd://{listener.detach()}"]
+    config.backlog = _BACKLOG
+    config.keep_alive_timeout = 75.0
+    config.read_timeout = None
+    config.alpn_protocols = ["http/1.1"]
+    config.include_server_header = False
+    config.accesslog = config.errorlog = None
+    async with trio.open_nursery() as nursery:
+        app = cast("ASGIFramework", PassThrough(url))
+        await nursery.start(partial(hypercorn.trio.serve, app, config))
+        print(f"listening on http://127.0.0.1:{port}", flush=True)
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1])
