@@ -99,6 +99,7 @@ class Gateway:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_go_on, self._keeper.run)
                 nursery.start_soon(_go_on, self._accounts.watch)
+                nursery.start_soon(_go_on, self._upstream.tidy)
                 if self._recorder is not None:
                     nursery.start_soon(_go_on, self._recorder.run)
 

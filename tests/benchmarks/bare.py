@@ -1,8 +1,8 @@
 """The limit of this stack: an ASGI application that passes the service's bytes on, and does nothing else.
 
 Run as `python tests/benchmarks/bare.py URL`, the canned service's; it says where it listens. The same hypercorn with
-the same settings as `adapters.serve`'s, the same httpx with the same settings and as many pools as
-`adapters.upstream`'s; no routes, no core, no accounts, no log.
+the same settings as `adapters.serve`'s, the same httpx as `adapters.upstream`'s, and like there a client for each
+connection; no routes, no core, no accounts, no log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import trio
 from hypercorn.config import Config
 from hypercorn.typing import ASGIFramework
 
-_CALLS_A_POOL = 50
 _BACKLOG = 2048
 _HEAD: dict[str, Any] = {
     "type": "http.response.start",
@@ -34,8 +33,7 @@ class PassThrough:
     def __init__(self, url: str) -> None:
         self._url = url
         self._tls = httpx.create_ssl_context()
-        self._pools: list[httpx.AsyncClient] = []
-        self._busy = 0
+        self._idle: list[httpx.AsyncClient] = []
 
     async def __call__(
         self,
@@ -52,26 +50,22 @@ class PassThrough:
         while more:
             event = await receive()
             body, more = body + event.get("body", b""), event.get("more_body", False)
-        index = self._busy // _CALLS_A_POOL
-        if index == len(self._pools):
-            self._pools.append(
-                httpx.AsyncClient(
-                    verify=self._tls,
-                    timeout=httpx.Timeout(None, connect=10.0),
-                    limits=httpx.Limits(max_connections=None),
-                    follow_redirects=False,
-                )
-            )
-        self._busy += 1
-        try:
-            headers = {"content-type": "application/json", "accept-encoding": "identity"}
-            async with self._pools[index].stream("POST", self._url, headers=headers, content=body) as response:
-                await send(_HEAD)
-                async for data in response.aiter_raw():
-                    await send({"type": "http.response.body", "body": data, "more_body": True})
-                await send({"type": "http.response.body"})
-        finally:
-            self._busy -= 1
+        client = self._idle.pop() if self._idle else self._make_client()
+        headers = {"content-type": "application/json", "accept-encoding": "identity"}
+        async with client.stream("POST", self._url, headers=headers, content=body) as response:
+            await send(_HEAD)
+            async for data in response.aiter_raw():
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body"})
+        self._idle.append(client)
+
+    def _make_client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            verify=self._tls,
+            timeout=httpx.Timeout(None, connect=10.0),
+            limits=httpx.Limits(max_connections=None),
+            follow_redirects=False,
+        )
 
 
 async def main(url: str) -> None:
