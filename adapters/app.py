@@ -27,7 +27,7 @@ from core.catalogue import find_model, render_model, render_models
 from core.config import Config
 from core.dialogue import WholeAnswer
 from core.errors import ClientRequestError
-from core.phases import Asked
+from core.phases import Asked, Policy, ask_for_delivery
 from core.request import convert
 from core.sse import Error, ErrorDetail, encode_error, encode_events
 from core.summary import Outcome
@@ -77,13 +77,15 @@ def create_app(
             check_access(headers, api_keys=config.server.api_keys, client=client, server=server)
 
     async def messages(scope: Scope) -> Reply:
+        policy = ask_for_delivery(config.policy, _headers(scope).get("x-stagewhisper-delivery"))
         parsed = parse_request(await body_of(scope))
         asked = _ask(parsed, config, scope)
         following = telemetry.follow(request_id=asked.request_id, model=asked.conversion.model.name)
         outbox = Outbox()
         scope[_EXCHANGE] = True
-        recording = _recording(recorder, asked, parsed, config)
-        incoming(scope).nursery.start_soon(_exchange, driver, places, config, asked, outbox, following, recording)
+        recording = _recording(recorder, asked, parsed, policy)
+        nursery = incoming(scope).nursery
+        nursery.start_soon(_exchange, driver, places, config, asked, policy, outbox, following, recording)
         whole = await outbox.first()
         if whole is not None:
             return Reply(whole.status, whole.headers, whole.body)
@@ -166,6 +168,7 @@ async def _exchange(
     places: trio.CapacityLimiter,
     config: Config,
     asked: Asked,
+    policy: Policy,
     outbox: Outbox,
     following: Following,
     recording: AbstractContextManager[OpenRecording | None],
@@ -181,7 +184,7 @@ async def _exchange(
             return _fail(outbox, "overloaded_error", problem, asked.request_id)
         try:
             with recording as recorded:
-                await driver.drive(asked, outbox, following, recorded)
+                await driver.drive(asked, policy, outbox, following, recorded)
         finally:
             places.release_on_behalf_of(place)
     except Exception as error:
@@ -195,10 +198,10 @@ async def _exchange(
 
 @contextmanager
 def _recording(
-    recorder: Recorder | None, asked: Asked, request: MessagesRequest, config: Config
+    recorder: Recorder | None, asked: Asked, request: MessagesRequest, policy: Policy
 ) -> Iterator[OpenRecording | None]:
     """The recording of an exchange that runs while the block does, where there is to be one."""
-    recording = None if recorder is None else recorder.begin(asked, request, config.policy)
+    recording = None if recorder is None else recorder.begin(asked, request, policy)
     if recording is None:
         yield None
         return

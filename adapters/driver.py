@@ -36,22 +36,24 @@ class Listener(Protocol):
 class Driver:
     """Runs exchanges against the service. `tokens` is by the providers' ids."""
 
-    def __init__(
-        self, *, accounts: Accounts, tokens: Mapping[str, TokenSource], upstream: Upstream, policy: Policy
-    ) -> None:
+    def __init__(self, *, accounts: Accounts, tokens: Mapping[str, TokenSource], upstream: Upstream) -> None:
         self._accounts = accounts
         self._tokens = tokens
         self._upstream = upstream
-        self._policy = policy
 
     async def drive(
-        self, asked: Asked, outbox: Outbox, listener: Listener, recording: OpenRecording | None = None
+        self,
+        asked: Asked,
+        policy: Policy,
+        outbox: Outbox,
+        listener: Listener,
+        recording: OpenRecording | None = None,
     ) -> None:
         """Run one exchange to its end. The client's side is left answered or ended, unless this raises."""
         turns = self._accounts.turns()
         try:
             async with trio.open_nursery() as nursery:
-                await self._loop(asked, outbox, listener, recording, turns, nursery)
+                await self._loop(asked, policy, outbox, listener, recording, turns, nursery)
                 nursery.cancel_scope.cancel()
         finally:
             # A client that left must not be the reason why an account is judged without a look at its token.
@@ -62,6 +64,7 @@ class Driver:
     async def _loop(
         self,
         asked: Asked,
+        policy: Policy,
         outbox: Outbox,
         listener: Listener,
         recording: OpenRecording | None,
@@ -69,7 +72,7 @@ class Driver:
         nursery: trio.Nursery,
     ) -> None:
         happening, now = None, ambient.now()
-        step = begin(asked, policy=self._policy, now=now)
+        step = begin(asked, policy=policy, now=now)
         errand = _Errand()
         while True:
             if recording is not None:

@@ -49,7 +49,7 @@ class Gateway:
         )
         account_ids = [provider.id for provider in config.providers]
         self._telemetry = Telemetry(account_ids=account_ids, accounts=self._accounts, keeper=self._keeper)
-        driver = Driver(accounts=self._accounts, tokens=self._tokens, upstream=self._upstream, policy=config.policy)
+        driver = Driver(accounts=self._accounts, tokens=self._tokens, upstream=self._upstream)
         self._recorder = _make_recorder(config)
         self.app: QuartTrio = create_app(
             config,

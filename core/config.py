@@ -23,7 +23,6 @@ from core.document import (
     choice,
     expected,
     kind,
-    only,
     optional,
     seconds,
     show,
@@ -142,7 +141,6 @@ def parse_config(
     problems: list[Problem] = []
     root = Section("", document, problems)
     server = _read_server(root.section("server"), environment, bind)
-    root.get("delivery", only("buffered", _unavailable("live delivery", '"buffered"')), None)
     timeouts = root.section("timeouts")
     connect_timeout = timeouts.get("connectMs", seconds(1, _DAY), 10.0)
     policy = _read_policy(root, timeouts, root.section("pings"))
@@ -168,6 +166,7 @@ def parse_config(
 
 
 def _read_policy(root: Section, timeouts: Section, pings: Section) -> Policy:
+    delivery = root.get("delivery", choice("buffered", "live"), "buffered")
     written_calls = root.get("writtenToolCalls", choice("convert", "leave"), "convert")
     policy = Policy(
         first_byte=timeouts.get("firstByteMs", seconds(1, _DAY), 300.0),
@@ -176,17 +175,11 @@ def _read_policy(root: Section, timeouts: Section, pings: Section) -> Policy:
         ping_quiet=pings.get("quietMs", seconds(0, _DAY), 10.0),
         ping_interval=pings.get("intervalMs", seconds(1, _DAY), 15.0),
         convert_written_calls=written_calls == "convert",
+        delivery="live" if delivery == "live" else "buffered",
     )
     timeouts.close()
     pings.close()
     return policy
-
-
-# --- what this version does not have ---------------------------------------------------------------------------
-
-
-def _unavailable(feature: str, accepted: str) -> str:
-    return f"{feature} is not available in this version; the only value is {accepted}"
 
 
 # --- what is recorded ------------------------------------------------------------------------------------------

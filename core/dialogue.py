@@ -68,9 +68,10 @@ class HeadArrived(msgspec.Struct, frozen=True):
 
 
 class DataArrived(msgspec.Struct, frozen=True):
-    """More of the answer's body."""
+    """More of the answer's body. `more`: what follows came in one piece with it, so nothing is sent in between."""
 
     data: bytes
+    more: bool = False
 
 
 class BodyEnded(msgspec.Struct, frozen=True):

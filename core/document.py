@@ -195,17 +195,6 @@ def array(of: str) -> Callable[[object], list[object]]:
     return read
 
 
-def only(accepted: object, problem: str) -> Callable[[object], object]:
-    """Reads one value alone. The problem is given, and shows no value: what was meant may be a secret."""
-
-    def read(value: object) -> object:
-        if isinstance(value, bool) or value != accepted:
-            raise ValueProblem(problem)
-        return value
-
-    return read
-
-
 def optional(read: Callable[[object], T]) -> Callable[[object], T | None]:
     """Reads what `read` does, and null as None."""
     return lambda value: None if value is None else read(value)

@@ -7,9 +7,11 @@ words for it are in `dialogue`; the shell that carries wants out decides nothing
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
-from core import intake, sse
+from core import intake, live, sse
 from core.anthropic import STATUS_OF_ERROR
 from core.codewhisperer import generate_call, service_endpoint
 from core.credentials import Token, fingerprint, region_of_profile
@@ -61,7 +63,6 @@ from core.phases import (
     Streaming,
 )
 from core.refusals import Absence, refuse
-from core.response import BufferedResponse, Reading
 from core.selection import Provider
 from core.times import Instant, Now
 
@@ -123,8 +124,8 @@ def _advance(exchange: Exchange, happening: Happening, now: Now) -> Step:
             return _next_account(exchange, AttemptFailed(provider.id, failure))
         case HeadArrived(head), Calling():
             return _read_head(exchange, phase, head, now)
-        case DataArrived(data), Streaming():
-            return _read_stream(exchange, phase, data, now)
+        case DataArrived(data, more), Streaming():
+            return _read_stream(exchange, phase, data, more, now)
         case DataArrived(data), ReadingRefusal():
             return _read_refusal(exchange, phase, data, now)
         case BodyEnded(), Streaming():
@@ -246,7 +247,13 @@ def _call(exchange: Exchange, provider: Provider, token: Token, now: Now, notice
 def _read_head(exchange: Exchange, calling: Calling, head: Head, now: Now) -> Step:
     deadline = now.instant + exchange.policy.idle
     if intake.is_event_stream(head):
-        streaming = Streaming(provider=calling.provider, token=calling.token, deadline=deadline)
+        is_live = exchange.asked.conversion.stream and exchange.policy.delivery == "live"
+        streaming = Streaming(
+            provider=calling.provider,
+            token=calling.token,
+            deadline=deadline,
+            live=live.begin(exchange.reading) if is_live else None,
+        )
         return _want_data(exchange, streaming, (AnswerBegan(calling.provider.id),))
     refusal = ReadingRefusal(provider=calling.provider, token=calling.token, deadline=deadline, head=head)
     return _want_data(exchange, refusal)
@@ -257,32 +264,43 @@ def _want_data(exchange: Exchange, phase: Phase, notices: tuple[Notice, ...] = (
     return Step(exchange, notices, WantData(wake_at=_wake_at(exchange)))
 
 
-def _read_stream(exchange: Exchange, phase: Streaming, data: bytes, now: Now) -> Step:
+def _read_stream(exchange: Exchange, phase: Streaming, data: bytes, more: bool, now: Now) -> Step:
     read = intake.read_stream(phase, data, request_size=exchange.request_size)
     if isinstance(read, Failure):
         return _fail(exchange, phase.provider, phase.token, read, now)
-    return _want_data(exchange, msgspec.structs.replace(read, deadline=now.instant + exchange.policy.idle))
+    phase = msgspec.structs.replace(read, deadline=now.instant + exchange.policy.idle)
+    if phase.live is None or more:
+        return _want_data(exchange, phase)
+    sent, events = live.advance(phase.live, phase.log)
+    exchange, notices = _speak(exchange, events, now)
+    return _want_data(exchange, msgspec.structs.replace(phase, live=sent), notices)
+
+
+def _speak(exchange: Exchange, events: Sequence[sse.StreamEvent], now: Now) -> tuple[Exchange, tuple[Notice, ...]]:
+    """The exchange once the client is sent these events of an answer, behind the beginning of all answers."""
+    if not events:
+        return exchange, ()
+    if not exchange.begun:
+        events = (_message_start(exchange), *events)
+    next_ping = now.instant + exchange.policy.ping_interval
+    exchange = msgspec.structs.replace(exchange, begun=True, spoken=True, next_ping=next_ping)
+    return exchange, (Deliver(tuple(events)),)
 
 
 def _end_stream(exchange: Exchange, phase: Streaming, now: Now) -> Step:
-    response = intake.end_stream(phase, _reading(exchange))
+    response = intake.end_stream(phase, exchange.reading)
     if isinstance(response, Failure):
         return _fail(exchange, phase.provider, phase.token, response, now)
-    return _succeed(exchange, response)
-
-
-def _reading(exchange: Exchange) -> Reading:
-    conversion = exchange.asked.conversion
-    return Reading(
-        message_id=exchange.asked.message_id,
-        model=conversion.model.name,
-        names=conversion.names,
-        callable_names=conversion.callable_names if exchange.policy.convert_written_calls else (),
-        calls_allowed=conversion.calls_allowed,
-        stop_sequences=conversion.stop_sequences,
-        window=conversion.model.context_window,
-        estimated_input=conversion.estimated_input,
-    )
+    if not exchange.asked.conversion.stream:
+        body = sse.encode_message(response.message)
+        whole = WholeAnswer(status=200, headers={"content-type": "application/json"}, body=body)
+        return _end(exchange, (Succeeded(response),), whole)
+    if phase.live is None:
+        events = tuple(sse.render_events(response.message))
+    else:
+        events = live.end(phase.live, phase.log, response.message)
+    exchange, notices = _speak(exchange, events, now)
+    return _end(exchange, (Succeeded(response), *notices), StreamEnded())
 
 
 def _read_refusal(exchange: Exchange, phase: ReadingRefusal, data: bytes, now: Now) -> Step:
@@ -302,11 +320,18 @@ def _judge_refusal(exchange: Exchange, phase: ReadingRefusal, now: Now) -> Step:
 
 
 def _fail(exchange: Exchange, provider: Provider, token: Token, failure: Failure, now: Now) -> Step:
-    """What follows a failed attempt: a refresh, a retry, another account or the end, as the kind's row says."""
+    """What follows a failed attempt: a refresh, a retry, another account or the end, as the kind's row says.
+
+    Nothing but the end, once the client has been sent a part of the answer.
+    """
     if failure.kind is Kind.AUTHENTICATION and not exchange.refreshed:
+        if exchange.spoken:  # the account is not to blame before its token was refreshed
+            return _give_up(exchange, (TokenRejected(provider.id),), failure)
         refreshing = msgspec.structs.replace(exchange, refreshed=True)
         return _authorize(refreshing, provider, token, (TokenRejected(provider.id),))
     notice = _attempt_failed(provider, token, failure)
+    if exchange.spoken:
+        return _give_up(exchange, (notice,), failure)
     row = ROWS[failure.kind]
     # Once a model was overloaded for one account, others are tried, but without pauses of their own.
     is_met_before = row.backoff and any(each.kind is failure.kind for _, each in exchange.failures)
@@ -363,19 +388,6 @@ def _give_up(
         headers["x-should-retry"] = "true" if refusal.should_retry else "false"
     body = sse.encode_error(refusal.error_type, refusal.message, request_id)
     return _end(exchange, notices, WholeAnswer(status=STATUS_OF_ERROR[refusal.error_type], headers=headers, body=body))
-
-
-def _succeed(exchange: Exchange, response: BufferedResponse) -> Step:
-    notice = Succeeded(response)
-    if not exchange.asked.conversion.stream:
-        body = sse.encode_message(response.message)
-        return _end(
-            exchange, (notice,), WholeAnswer(status=200, headers={"content-type": "application/json"}, body=body)
-        )
-    events = sse.render_events(response.message)
-    if not exchange.begun:
-        events.insert(0, _message_start(exchange))
-    return _end(exchange, (notice, Deliver(tuple(events))), StreamEnded())
 
 
 def _end(exchange: Exchange, notices: tuple[Notice, ...], final: Final) -> Step:

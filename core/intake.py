@@ -10,11 +10,12 @@ import msgspec
 from core import eventstream
 from core.codewhisperer import EVENT_STREAM
 from core.credentials import Token
+from core.drafts import ContentEvent
 from core.events import OtherEvent, ServiceError, Undecodable, parse_error, parse_event
 from core.failures import Failure, Kind, classify, classify_fault, parse_retry_after
 from core.http import Head
 from core.phases import ReadingRefusal, Streaming
-from core.response import BufferedResponse, ContentEvent, Reading, fold
+from core.response import BufferedResponse, Reading, fold
 from core.times import Epoch
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024

@@ -5,22 +5,28 @@ What leads from one to the next is in `exchange`.
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from core import eventstream
+from core.anthropic import shorten
 from core.credentials import Token
+from core.errors import ClientRequestError
 from core.failures import Failure
 from core.http import Head
+from core.live import Live
 from core.request import Conversion
-from core.response import EventLog
+from core.response import EventLog, Reading
 from core.selection import Provider
 from core.times import Instant
 
+Delivery: TypeAlias = Literal["buffered", "live"]
+"""When a streaming client is sent an answer: once all of it is there, or as it comes."""
+
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """How patient an exchange is. All durations are in seconds."""
+    """How patient an exchange is, and how it delivers. All durations are in seconds."""
 
     first_byte: float = 300.0
     idle: float = 300.0
@@ -28,6 +34,20 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     ping_quiet: float = 10.0
     ping_interval: float = 15.0
     convert_written_calls: bool = True
+    delivery: Delivery = "buffered"
+
+
+def ask_for_delivery(policy: Policy, word: str | None) -> Policy:
+    """The policy as one request wants it, by what its header `x-stagewhisper-delivery` says; None where it has none.
+
+    Raises:
+        ClientRequestError: it says something else than the two.
+    """
+    if word is None:
+        return policy
+    if word not in ("buffered", "live"):
+        raise ClientRequestError("x-stagewhisper-delivery", f"expected buffered or live, got {shorten(word)}")
+    return msgspec.structs.replace(policy, delivery=word)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +81,7 @@ class Calling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Streaming(msgspec.Struct, frozen=True, kw_only=True):
-    """An event stream is coming in."""
+    """An event stream is coming in. `live` is what of it has been sent, where it is sent as it comes."""
 
     provider: Provider
     token: Token
@@ -69,6 +89,7 @@ class Streaming(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
     pending: eventstream.Pending = eventstream.START
     log: EventLog = msgspec.field(default_factory=EventLog)
+    live: Live | None = None
 
 
 class ReadingRefusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +127,8 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """When the client should hear something; None for one that did not ask for a stream."""
     begun: bool = False
     """Whether `message_start` has gone out."""
+    spoken: bool = False
+    """Whether anything of an answer's content has: then no other attempt can be made."""
     phase: Phase = Choosing()
     attempts: int = 0
     request_size: int = 0
@@ -116,3 +139,18 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """Retries on the present account."""
     refreshed: bool = False
     """Whether the present account's token was refreshed because the service refused it."""
+
+    @property
+    def reading(self) -> Reading:
+        """How an answer is to be read."""
+        conversion = self.asked.conversion
+        return Reading(
+            message_id=self.asked.message_id,
+            model=conversion.model.name,
+            names=conversion.names,
+            callable_names=conversion.callable_names if self.policy.convert_written_calls else (),
+            calls_allowed=conversion.calls_allowed,
+            stop_sequences=conversion.stop_sequences,
+            window=conversion.model.context_window,
+            estimated_input=conversion.estimated_input,
+        )

@@ -129,7 +129,7 @@ def rerun(recording: Recording, pieces: Pieces | None = None) -> Rerun:
     for arrival in _arrivals(recording, pieces):
         if arrival.is_behind and not isinstance(step.want, WantData):
             continue  # a piece before it ended the call, amid what came with one read then
-        happening = _happening(arrival.line)
+        happening = _happening(arrival)
         try:
             step = _advance(step.exchange, happening, arrival, opening)
         except ShellError as error:
@@ -262,7 +262,8 @@ def _cut(run: Sequence[tuple[int, DataLine]], pieces: Pieces) -> Iterator[_Arriv
         is_behind = True
 
 
-def _happening(line: Happened) -> Happening:
+def _happening(arrival: _Arrival) -> Happening:
+    line = arrival.line
     match line:
         case ChosenLine(provider=name, endpoint=endpoint, profile_arn=profile):
             return ProviderChosen(
@@ -290,7 +291,7 @@ def _happening(line: Happened) -> Happening:
         case HeadLine(status=status, headers=headers):
             return HeadArrived(Head(status=status, headers=headers))
         case DataLine(data=data):
-            return DataArrived(data)
+            return DataArrived(data, more=arrival.is_amid)
         case BodyEndLine():
             return BodyEnded()
         case FailedLine(cause=cause, problem=problem):

@@ -159,16 +159,26 @@ def render_events(message: AnswerMessage) -> list[StreamEvent]:
     """All events of a whole answer that follow `message_start`."""
     events: list[StreamEvent] = []
     for index, block in enumerate(message.content):
-        start, deltas = _render_block(block)
-        events.append(ContentBlockStart(index, start))
-        events.extend(ContentBlockDelta(index, delta) for delta in deltas)
-        events.append(ContentBlockStop(index))
-    events.append(MessageDelta(StopDelta(message.stop_reason, message.stop_sequence), message.usage))
-    events.append(MessageStop())
-    return events
+        events += render_block(index, block)
+    return events + render_end(message)
 
 
-def _render_block(block: AnswerBlock) -> tuple[AnswerBlock, list[Delta]]:
+def render_block(index: int, block: AnswerBlock) -> list[StreamEvent]:
+    """All events of a whole block."""
+    start, deltas = _fill(block)
+    return [
+        ContentBlockStart(index, start),
+        *(ContentBlockDelta(index, each) for each in deltas),
+        ContentBlockStop(index),
+    ]
+
+
+def render_end(message: AnswerMessage) -> list[StreamEvent]:
+    """The events behind a message's blocks."""
+    return [MessageDelta(StopDelta(message.stop_reason, message.stop_sequence), message.usage), MessageStop()]
+
+
+def _fill(block: AnswerBlock) -> tuple[AnswerBlock, list[Delta]]:
     """A block's empty beginning, and what fills it."""
     match block:
         case AnswerText(text):

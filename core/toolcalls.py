@@ -59,11 +59,11 @@ def find_calls(text: str, names: Collection[str]) -> tuple[str | WrittenCall, ..
     pieces: list[str | WrittenCall] = []
     done = 0
     for start, match in _read(text, index_names(names), last_marker):
-        if (before := text[done:start]).strip(_SPACE):
+        if (before := text[done:start]).strip(SPACE):
             pieces.append(before)
         pieces.append(match.call)
         done = match.end
-    if (after := text[done:]).strip(_SPACE):
+    if (after := text[done:]).strip(SPACE):
         pieces.append(after)
     return tuple(pieces)
 
@@ -105,8 +105,13 @@ _FORMS = (
     _Form(marker="Tool call:", spaced=False, opening="(", closing=")", may_be_empty=True),
     _Form(marker="[Called", spaced=True, opening="with args:", closing="]", may_be_empty=False),
 )
-_SPACE = " \t\r\n"
-_ENDINGS = f".,;:!?{_SPACE}"
+MARKERS = tuple(form.marker for form in _FORMS)
+"""What each form begins with."""
+
+SPACE = " \t\r\n"
+"""JSON's whitespace."""
+
+_ENDINGS = f".,;:!?{SPACE}"
 _BLANKS = re.compile(r"[ \t]+")
 _WHITESPACE = re.compile(r"[ \t\r\n]+")
 
@@ -130,7 +135,28 @@ def index_names(names: Collection[str]) -> NameIndex:
     return NameIndex(visible, ordered)
 
 
-def match_call(text: str, start: int, names: NameIndex, *, at_end: bool) -> Match | Miss:
+class Progress:
+    """How far the object of one call has been read: a memo, so that a longer text is not read from there again.
+
+    It belongs to one call that begins at one place of one text, which only grows.
+    """
+
+    __slots__ = ("at", "closers", "fresh", "start", "string_at", "string_start")
+
+    def __init__(self) -> None:
+        self.start = self.at = self.string_start = self.string_at = -1
+        self.closers: list[str] = []
+        self.fresh = False
+
+    @property
+    def reach(self) -> int:
+        """The place up to which nothing is read again."""
+        return max(self.at, self.string_at)
+
+
+def match_call(
+    text: str, start: int, names: NameIndex, *, at_end: bool, progress: Progress | None = None
+) -> Match | Miss:
     """The call whose form begins at `start`, whatever stands before it.
 
     `at_end` says that no text will follow; then there is no `Miss.NEED_MORE`. Without it, what is answered for a
@@ -139,14 +165,16 @@ def match_call(text: str, start: int, names: NameIndex, *, at_end: bool) -> Matc
     outcome: Match | Miss = Miss.NO
     for form in _FORMS:
         try:
-            outcome = _match_form(form, text, start, names, at_end)
+            outcome = _match_form(form, text, start, names, at_end, progress)
         except _Missed as missed:
             if missed.miss is Miss.NEED_MORE:
                 outcome = missed.miss
     return Miss.NO if at_end and outcome is Miss.NEED_MORE else outcome
 
 
-def _match_form(form: _Form, text: str, start: int, names: NameIndex, at_end: bool) -> Match | Miss:
+def _match_form(
+    form: _Form, text: str, start: int, names: NameIndex, at_end: bool, progress: Progress | None
+) -> Match | Miss:
     earliest = _expect(text, start, form.marker) + form.spaced
     at = _skip(_BLANKS, text, earliest - form.spaced)
     if at == len(text):
@@ -157,7 +185,7 @@ def _match_form(form: _Form, text: str, start: int, names: NameIndex, at_end: bo
         name = text[at - blanks : at - blanks + length]
         if name in names.names:
             try:
-                return _match_named(form, text, at - blanks, name, at_end)
+                return _match_named(form, text, at - blanks, name, at_end, progress)
             except _Missed as missed:
                 # A longer name that may still turn out to be meant goes before a shorter one that fits.
                 if missed.miss is Miss.NEED_MORE and not at_end:
@@ -167,14 +195,14 @@ def _match_form(form: _Form, text: str, start: int, names: NameIndex, at_end: bo
     return Miss.NO
 
 
-def _match_named(form: _Form, text: str, at: int, name: str, at_end: bool) -> Match:
+def _match_named(form: _Form, text: str, at: int, name: str, at_end: bool, progress: Progress | None) -> Match:
     name_end = at + len(name)
     at = _skip(_BLANKS, text, name_end)
     if form.spaced and at == name_end:
         raise _Missed(Miss.NEED_MORE if at == len(text) else Miss.NO)
     begin = _skip(_WHITESPACE, text, _expect(text, at, form.opening))
     is_empty = form.may_be_empty and text.startswith(form.closing, begin)
-    object_end = begin if is_empty else _end_of_object(text, begin)
+    object_end = begin if is_empty else _end_of_object(text, begin, progress)
     end = _expect(text, _skip(_WHITESPACE, text, object_end), form.closing)
     after = text[end : end + 1]
     if after not in _ENDINGS:
@@ -215,52 +243,64 @@ _NUMBER_CHARACTERS = re.compile(r"[-+.0-9Ee]+")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[Ee][-+]?[0-9]+)?")
 
 
-def _end_of_object(text: str, at: int) -> int:
+def _end_of_object(text: str, start: int, progress: Progress | None) -> int:
     """The place behind the JSON object that begins here."""
-    at = _expect(text, at, "{")
-    closers = ["}"]  # of all open brackets, the innermost last
-    fresh = True  # nothing stands in the innermost bracket yet
-    while closers:
-        at = _skip(_WHITESPACE, text, at)
-        if text.startswith(closers[-1], at):
-            at += 1
-            closers.pop()
-            fresh = False
-            continue
-        if not fresh:
-            at = _skip(_WHITESPACE, text, _expect(text, at, ","))
-        if closers[-1] == "}":
-            at = _end_of_string(text, _expect(text, at, '"'))
-            at = _skip(_WHITESPACE, text, _expect(text, _skip(_WHITESPACE, text, at), ":"))
-        bracket = text[at : at + 1]
-        fresh = bracket in ("{", "[")
-        if not fresh:
-            at = _end_of_scalar(text, at)
-        elif len(closers) == _DEEPEST:
-            raise _Missed(Miss.NO)
-        else:
-            at += 1
-            closers.append("}" if bracket == "{" else "]")
+    if progress is not None and progress.start == start:
+        at, closers, fresh = progress.at, list(progress.closers), progress.fresh
+    else:
+        at = _expect(text, start, "{")
+        closers = ["}"]  # of all open brackets, the innermost last
+        fresh = True  # nothing stands in the innermost bracket yet
+    known = at, fresh
+    try:
+        while closers:
+            known = at, fresh
+            at = _skip(_WHITESPACE, text, at)
+            if text.startswith(closers[-1], at):
+                at += 1
+                closers.pop()
+                fresh = False
+                continue
+            if not fresh:
+                at = _skip(_WHITESPACE, text, _expect(text, at, ","))
+            if closers[-1] == "}":
+                at = _end_of_string(text, _expect(text, at, '"'), progress)
+                at = _skip(_WHITESPACE, text, _expect(text, _skip(_WHITESPACE, text, at), ":"))
+            bracket = text[at : at + 1]
+            fresh = bracket in ("{", "[")
+            if not fresh:
+                at = _end_of_scalar(text, at, progress)
+            elif len(closers) == _DEEPEST:
+                raise _Missed(Miss.NO)
+            else:
+                at += 1
+                closers.append("}" if bracket == "{" else "]")
+    except _Missed:
+        if progress is not None:
+            progress.start, progress.closers, (progress.at, progress.fresh) = start, closers, known
+        raise
     return at
 
 
-def _end_of_scalar(text: str, at: int) -> int:
+def _end_of_scalar(text: str, at: int, progress: Progress | None) -> int:
     first = text[at : at + 1]
     if first == '"':
-        return _end_of_string(text, at + 1)
+        return _end_of_string(text, at + 1, progress)
     if first in _LITERALS:
         return _expect(text, at, _LITERALS[first])
     end = _skip(_NUMBER_CHARACTERS, text, at)
-    if _NUMBER.fullmatch(text, at, end) is not None:
-        return end
-    # `-`, `1.` and `1e` at the end of what has come so far are numbers that have begun.
-    if end == len(text) and _NUMBER.fullmatch(text[at:] + "0") is not None:
-        raise _Missed(Miss.NEED_MORE)
-    raise _Missed(Miss.NO)
+    if end == len(text):
+        # A number may go on, and `-`, `1.` and `1e` are some that have begun.
+        has_begun = any(_NUMBER.fullmatch(text[at:] + more) for more in ("", "0"))
+        raise _Missed(Miss.NEED_MORE if has_begun else Miss.NO)
+    if _NUMBER.fullmatch(text, at, end) is None:
+        raise _Missed(Miss.NO)
+    return end
 
 
-def _end_of_string(text: str, at: int) -> int:
+def _end_of_string(text: str, start: int, progress: Progress | None) -> int:
     """The place behind the string whose characters begin here."""
+    at = progress.string_at if progress is not None and progress.string_start == start else start
     while True:
         at = _skip(_CHARACTERS, text, at)
         if text.startswith('"', at):
@@ -268,6 +308,8 @@ def _end_of_string(text: str, at: int) -> int:
         if (escape := _ESCAPE.match(text, at)) is None:
             break
         at = escape.end()
+    if progress is not None:
+        progress.string_start, progress.string_at = start, at
     # Is it an escape that has only begun, at the end of what has come so far?
     begun = text[at : at + len(_COMPLETE_ESCAPES[-1])]
     could_be = (_ESCAPE.fullmatch(begun + complete[len(begun) :]) for complete in _COMPLETE_ESCAPES)
@@ -277,11 +319,11 @@ def _end_of_string(text: str, at: int) -> int:
 # --- where a call may begin ------------------------------------------------------------------------------------
 
 # A CR before LF is not a line's end of its own: a blank line would appear between the two.
-_LINE_END = r"(?:\n|\r(?!\n))"
-_TOKEN = re.compile("|".join([_LINE_END, "`+", *(re.escape(form.marker) for form in _FORMS)]))
-_LINE_BEGINNING = re.compile(r" {0,3}(?:(?P<quote>>)|(?P<fence>~{3,}+|`{3,}+))")
-_CLOSING_FENCE = {mark: re.compile(rf"{_LINE_END} {{0,3}}({mark}{{3,}}+)[ \t]*+(?=[\r\n]|\Z)") for mark in ("`", "~")}
-_PARAGRAPH_END = re.compile(rf"{_LINE_END}[ \t]*+(?:[\r\n]|\Z)")
+LINE_END = r"(?:\n|\r(?!\n))"
+TOKEN = re.compile("|".join([LINE_END, "`+", *(re.escape(form.marker) for form in _FORMS)]))
+LINE_BEGINNING = re.compile(r" {0,3}(?:(?P<quote>>)|(?P<fence>~{3,}+|`{3,}+))")
+_CLOSING_FENCE = {mark: re.compile(rf"{LINE_END} {{0,3}}({mark}{{3,}}+)[ \t]*+(?=[\r\n]|\Z)") for mark in ("`", "~")}
+_PARAGRAPH_END = re.compile(rf"{LINE_END}[ \t]*+(?:[\r\n]|\Z)")
 _RUN = re.compile(r"`+")
 
 
@@ -291,7 +333,7 @@ def _read(text: str, names: NameIndex, last_marker: int) -> Iterator[tuple[int, 
     paragraph_end = 0
     partners: Mapping[int, int] = {}
     quoted, at = _begin_line(text, 0)
-    while (token := _TOKEN.search(text, at)) is not None and token.start() <= last_marker:
+    while (token := TOKEN.search(text, at)) is not None and token.start() <= last_marker:
         start, at = token.span()
         kind = text[start]
         if kind in "\r\n":
@@ -302,7 +344,7 @@ def _read(text: str, names: NameIndex, last_marker: int) -> Iterator[tuple[int, 
             if start >= paragraph_end:
                 partners, paragraph_end = _pair_runs(text, start)
             code_end = partners.get(start, code_end)
-        elif not quoted and (start == 0 or text[start - 1] in _SPACE):
+        elif not quoted and (start == 0 or text[start - 1] in SPACE):
             match = match_call(text, start, names, at_end=True)
             if isinstance(match, Match):
                 yield start, match
@@ -311,7 +353,7 @@ def _read(text: str, names: NameIndex, last_marker: int) -> Iterator[tuple[int, 
 
 def _begin_line(text: str, at: int) -> tuple[bool, int]:
     """Whether a block quote's line begins here, and where to read on: behind the fence if one opens here."""
-    line = _LINE_BEGINNING.match(text, at)
+    line = LINE_BEGINNING.match(text, at)
     if line is None:
         return False, at
     fence = line["fence"]

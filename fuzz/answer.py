@@ -94,7 +94,7 @@ class Script:
 def one_input(data: bytes) -> None:
     """One exchange, by the rules above."""
     script = read_script(data)
-    streamed, plain = _convert(script, stream=True), _convert(script, stream=False)
+    streamed, plain = convert_script(script, stream=True), convert_script(script, stream=False)
     attempts = [written.attempt for written in script.attempts]
     converts = not script.leave_written
 
@@ -241,11 +241,12 @@ def render_request(script: Script, *, stream: bool, prompt: str = "Hello") -> by
     return json.dumps(request).encode()
 
 
-def _convert(script: Script, *, stream: bool) -> Conversion:
+def convert_script(script: Script, *, stream: bool) -> Conversion:
+    """The client's request, converted."""
     return convert(parse_request(render_request(script, stream=stream)), model=MODEL, conversation_id="c0ffee")
 
 
-_NAMES = _foreign(_convert(Script(), stream=False))
+_NAMES = _foreign(convert_script(Script(), stream=False))
 _SERVICE_NAMES = ("Bash", "Read", _NAMES[0], "Nobody", "")
 _SERVICE_IDS = ("tooluse_1", "tooluse_2", _NAMES[1], "tooluse_3", "")
 

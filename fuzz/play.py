@@ -31,7 +31,7 @@ from core.dialogue import (
 )
 from core.exchange import Step, advance, begin
 from core.http import Head
-from core.phases import Asked, Policy
+from core.phases import Asked, Delivery, Policy
 from core.request import Conversion
 from core.selection import Provider
 from core.sse import encode_events
@@ -65,7 +65,12 @@ class Outcome:
 
 
 def play(
-    conversion: Conversion, attempts: Sequence[Attempt], sizes: Sequence[int], *, convert_written_calls: bool
+    conversion: Conversion,
+    attempts: Sequence[Attempt],
+    sizes: Sequence[int],
+    *,
+    convert_written_calls: bool,
+    delivery: Delivery = "buffered",
 ) -> Outcome:
     """The exchange of a request whose calls are answered by `attempts`, and after these by nobody.
 
@@ -79,8 +84,14 @@ def play(
         ping_quiet=10,
         ping_interval=15,
         convert_written_calls=convert_written_calls,
+        delivery=delivery,
     )
-    asked = Asked(
+    return Player(attempts, sizes, conversion.stream).run(ask(conversion), policy)
+
+
+def ask(conversion: Conversion) -> Asked:
+    """A request as an exchange is begun with."""
+    return Asked(
         conversion=conversion,
         message_id="msg_0001",
         request_id="req_0001",
@@ -88,7 +99,6 @@ def play(
         user_agent="stagewhisper/fuzz",
         jitter=0.5,
     )
-    return Player(attempts, sizes, conversion.stream).run(asked, policy)
 
 
 class Player:

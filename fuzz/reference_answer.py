@@ -97,11 +97,9 @@ def collect(said: Sequence[Said]) -> list[_Piece]:
                     pieces.append(_Piece("thinking"))
                 pieces[-1].said.append(each)
             case "signature" if each.text:
-                thoughts = [piece for piece in pieces if piece.kind == "thinking"]
-                if not thoughts or _is_signed(thoughts[-1]):
-                    thoughts = [_Piece("thinking")]
-                    pieces += thoughts
-                thoughts[-1].said.append(each)
+                if last.kind != "thinking" or _is_signed(last):
+                    pieces.append(_Piece("thinking"))
+                pieces[-1].said.append(each)
             case "redacted" if each.text:
                 pieces.append(_Piece("redacted", [each]))
             case _:

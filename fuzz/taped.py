@@ -4,6 +4,7 @@ A script is lines in the language of `fuzz.answer`, and
 
     P       the client's prompt
     S       the client asks for no stream
+    V       it is sent the answer live
     A       what each wish for a token comes to, one after the other: y, there is one; r, it is refused; u, its file
             cannot be read; n, not now
     H       a header of this attempt's answer, `name:value`
@@ -46,16 +47,16 @@ from core.dialogue import (
 from core.exchange import Step
 from core.failures import Kind
 from core.masking import Mask
-from core.phases import Asked, Policy
+from core.phases import Policy
 from core.refusals import Absence
 from core.request import convert
 from core.taping import Moment, begin_tape, end_tape, record
 from core.times import Epoch
 from fuzz.answer import MODEL, read_script, render_request
-from fuzz.play import PROVIDERS, Player
+from fuzz.play import PROVIDERS, Player, ask
 
 _POLICY = Policy(first_byte=30, idle=20, total=100, ping_quiet=10, ping_interval=15)
-_OWN_LETTERS = [letter.encode() for letter in "PSAHTLBFIXY"]
+_OWN_LETTERS = [letter.encode() for letter in "PSVAHTLBFIXY"]
 
 NUMBERS = {"a": "111122223333", "b": "444455556666"}
 """The account numbers of the accounts that have a profile."""
@@ -75,6 +76,7 @@ class Script:
 
     prompt: str = "Hello"
     streams: bool = True
+    is_live: bool = False
     wishes: str = ""
     headers: dict[int, dict[str, str]] = field(default_factory=dict)
     pauses: list[float] = field(default_factory=lambda: [0.0])
@@ -123,15 +125,12 @@ class _Player(Player):
         read = read_script(_expand_all(_others(lines), _token(first, 0), _token(first, 0)))
         super().__init__([], read.sizes, script.streams)
         request = parse_request(render_request(read, stream=script.streams, prompt=script.prompt))
-        self.asked = Asked(
-            conversion=convert(request, model=MODEL, conversation_id="c0ffee"),
-            message_id="msg_0001",
-            request_id="req_0001",
-            invocation_id="00000000-0000-0000-0000-000000000002",
-            user_agent="stagewhisper/fuzz",
-            jitter=0.5,
+        self.asked = ask(convert(request, model=MODEL, conversation_id="c0ffee"))
+        policy = msgspec.structs.replace(
+            _POLICY,
+            convert_written_calls=not read.leave_written,
+            delivery="live" if script.is_live else "buffered",
         )
-        policy = msgspec.structs.replace(_POLICY, convert_written_calls=not read.leave_written)
         self.tape = begin_tape(self.asked, request, policy, program="0.0.0", mask=Mask())
         self.policy = policy
         self.wishes = list(script.wishes)
@@ -252,6 +251,8 @@ def _read_script(lines: bytes, token: Token) -> Script:
                 script.prompt = _expand(words, _values(token, token, "PN")) or "Hello"
             case "S":
                 script.streams = False
+            case "V":
+                script.is_live = True
             case "A":
                 script.wishes = words
             case "H":

@@ -22,9 +22,14 @@ def test_a_file_of_the_corpus_breaks_nothing(file: Path) -> None:
     import_module(f"fuzz.{file.parent.name}").one_input(file.read_bytes())
 
 
+@pytest.mark.parametrize("file", sorted((CORPUS / "answer").iterdir()), ids=lambda file: file.name)
+def test_answers_are_delivered_live_as_they_are_buffered(file: Path) -> None:
+    import_module("fuzz.live").one_input(file.read_bytes())
+
+
 def test_every_corpus_has_a_target_and_is_small() -> None:
     folders = {file.parent for file in FILES}
-    assert {"eventstream", "toolcalls", "request", "answer", "recording"} <= {folder.name for folder in folders}
+    assert {"eventstream", "toolcalls", "request", "answer", "live", "recording"} <= {folder.name for folder in folders}
     assert all((CORPUS.parent / f"{folder.name}.py").is_file() for folder in folders)
     assert all(10 <= len(list(folder.iterdir())) <= 100 for folder in folders)
     assert max(file.stat().st_size for file in FILES) < 10_000
@@ -47,6 +52,14 @@ def _take_code_for_text(find_calls: Any) -> Any:
 
 def _lose_an_event(render_events: Any) -> Any:
     return lambda message: [event for event in render_events(message) if "Delta" not in type(event).__name__]
+
+
+def _forget_that_it_spoke(speak: Any) -> Any:
+    def wrong(exchange: Any, events: Any, now: Any) -> Any:
+        exchange, notices = speak(exchange, events, now)
+        return msgspec.structs.replace(exchange, spoken=False), notices
+
+    return wrong
 
 
 def _lose_the_system_prompt(convert: Any) -> Any:
@@ -86,6 +99,7 @@ def _cover_nothing(__: Any) -> Any:
         ("eventstream", b"f0\x00\x03\x00\x01a\x00", "fuzz.eventstream.feed", _lose_a_message),
         ("toolcalls", b"t`Tool call: Read({})`", "fuzz.toolcalls.find_calls", _take_code_for_text),
         ("answer", b"tHello\nt, world", "core.sse.render_events", _lose_an_event),
+        ("live", b"tHello\nw\nt!\n!ThrottlingException||\n|\ntAnother", "core.exchange._speak", _forget_that_it_spoke),
         ("request", b"sBe brief.\nUHello", "fuzz.request.convert", _lose_the_system_prompt),
         ("failures", b'402\n\n{"reason":"MONTHLY_REQUEST_COUNT"}', "fuzz.failures.classify", _blame_the_server),
         ("credentials", b'f{"accessToken":"a","k":1}', "fuzz.credentials.render_token_file", _lose_unknown_members),

@@ -151,7 +151,8 @@ class House:
             tell=lambda line, is_good: self.told.append((line, is_good)),
         )
         upstream = cast("Upstream", self.line)
-        self.driver = Driver(accounts=self.accounts, tokens=self.tokens, upstream=upstream, policy=policy)
+        self.driver = Driver(accounts=self.accounts, tokens=self.tokens, upstream=upstream)
+        self.policy = policy
 
     async def ask(self, **members: Any) -> Run:
         """One exchange, to its end."""
@@ -188,7 +189,7 @@ class Run:
     async def drive(self, **members: Any) -> Run:
         """Drive it."""
         try:
-            await self.house.driver.drive(asked(**members), self.outbox, self)
+            await self.house.driver.drive(asked(**members), self.house.policy, self.outbox, self)
         finally:
             self.ended = trio.current_time()
         return self

@@ -19,7 +19,7 @@ from tests.against.sdk import Judge
 from tests.builders import SHELL_TOOL, body, event, text, tool
 from tests.data.written_calls.cases import TEMPLATES, expand
 from tests.data.written_calls.words import OFFERED
-from tests.exchanges import Play
+from tests.exchanges import POLICY, Play
 
 ANSWERS: dict[str, list[Message]] = {
     "text": [text("Hello"), text(", "), text("world")],
@@ -58,6 +58,7 @@ ANSWERS: dict[str, list[Message]] = {
 
 
 JUDGE = Judge()
+LIVE = msgspec.structs.replace(POLICY, delivery="live")
 
 
 def compare(frames: bytes, tools: Sequence[dict[str, Any]] = (SHELL_TOOL,)) -> anthropic.types.Message:
@@ -68,6 +69,8 @@ def compare(frames: bytes, tools: Sequence[dict[str, Any]] = (SHELL_TOOL,)) -> a
     streamed = Play(stream=True, tools=tools).call().answer(frames)
     assert streamed.want == StreamEnded()
     assert JUDGE.rebuild(sse.encode_events(streamed.delivered)).model_dump() == message.model_dump()
+    live = Play(policy=LIVE, stream=True, tools=tools).call().answer(frames, pieces=7)
+    assert JUDGE.rebuild(sse.encode_events(live.delivered)).model_dump() == message.model_dump()
     # The SDK's types are open; that nothing was lost in them shows against the bytes.
     sent = json.loads(whole.body)
     assert [block.model_dump(exclude_none=True) for block in message.content] == sent["content"]

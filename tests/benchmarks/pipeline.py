@@ -7,6 +7,7 @@ Run as `python tests/benchmarks/pipeline.py`.
   makes no answer yet.
 - A request like Claude Code's (some 90 kB, 20 tools) from the client's bytes to the service's: the peer is one
   `json.loads` and one `json.dumps` of it.
+- The same answer delivered live, a few frames at a time: the peer is buffered delivery of the same chunks.
 - The same answer with all of it made into the lines of a recording, which the gateway does in a thread: the peer is the
   core's way without that.
 """
@@ -27,15 +28,17 @@ from botocore.eventstream import EventStreamBuffer
 
 from core.anthropic import parse_request
 from core.codewhisperer import encode_request
-from core.dialogue import BodyEnded, DataArrived, HeadArrived, StreamEnded
+from core.dialogue import BodyEnded, DataArrived, Deliver, HeadArrived, StreamEnded
 from core.request import convert
 from core.sse import encode_events
 from tests.builders import MODEL, SHELL_TOOL, body, event, text, tool
-from tests.exchanges import EVENT_STREAM, Play
+from tests.exchanges import EVENT_STREAM, POLICY, Play
 from tests.recordings import Taped
 
 ROUNDS = 15
 CHUNK = 4096
+PIECE = 512
+LIVE = msgspec.structs.replace(POLICY, delivery="live")
 
 
 def ordinary_answer() -> bytes:
@@ -98,6 +101,16 @@ def answer_with_core(chunks: list[bytes]) -> None:
     encode_events(play.delivered)
 
 
+def answer_live(chunks: list[bytes]) -> None:
+    """The whole way, each thing as it comes."""
+    play = Play(policy=LIVE, stream=True, tools=[SHELL_TOOL]).call()
+    play.tell(HeadArrived(EVENT_STREAM), *map(DataArrived, chunks), BodyEnded())
+    assert play.want == StreamEnded()
+    for notice in play.notices:
+        if isinstance(notice, Deliver):
+            encode_events(notice.events)
+
+
 def answer_taped(chunks: list[bytes]) -> None:
     """The whole way, and a recording of it."""
     played = Taped(pause=0.0, tools=[SHELL_TOOL]).call()
@@ -139,10 +152,12 @@ def compare(name: str, ours: Callable[[], None], peer: Callable[[], None]) -> No
 
 
 def main() -> None:
-    """Print both figures."""
+    """Print all figures."""
     answer, request = ordinary_answer(), claude_code_request()
     chunks = [answer[start : start + CHUNK] for start in range(0, len(answer), CHUNK)]
     compare(f"answer of {len(answer)} bytes", lambda: answer_with_core(chunks), lambda: answer_with_peer(chunks))
+    pieces = [answer[start : start + PIECE] for start in range(0, len(answer), PIECE)]
+    compare("the same answer, live", lambda: answer_live(pieces), lambda: answer_with_core(pieces))
     compare("the same answer, recorded", lambda: answer_taped(chunks), lambda: answer_with_core(chunks))
     compare(f"request of {len(request)} bytes", lambda: request_with_core(request), lambda: request_with_peer(request))
 

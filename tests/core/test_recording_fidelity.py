@@ -63,7 +63,7 @@ ENDINGS = [
     b"|R500|<html>$A",
 ]
 ACCOUNTS = [b"", b"An", b"Ary", b"Arrr"]
-CLIENTS = [b"", b"S", b"P$A is mine, $R too"]
+CLIENTS = [b"", b"S", b"V", b"V", b"P$A is mine, $R too", b"P$A is mine, live\nV"]
 
 scripts = st.builds(
     lambda events, accounts, client: [*events, accounts, client],
@@ -114,6 +114,8 @@ def test_any_pieces_then_and_any_pieces_now_come_to_the_same(
         assert first_difference_from_then(recording, run) is None
         assert sent_now(run) == sent
     # The same bytes in other pieces are recorded as the same answer. The rest of a body that ended early is not there.
+    if taped.script.is_live:
+        return  # its pieces are those in which it came, and it may have begun before a fault or not
     again = parse_recording(played(script, other).file)
     assert sent_then(again) == sent
     if not any(line[:1] in (b"!", b"#") for line in script):

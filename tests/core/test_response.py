@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.anthropic import AnswerBlock, AnswerRedactedThinking, AnswerText, AnswerThinking, AnswerToolUse
+from core.drafts import ContentEvent
 from core.events import AssistantText, ContextUsage, Metadata, Reasoning, TokenUsage, ToolUseFragment
 from core.failures import Failure, Kind
-from core.response import BufferedResponse, ContentEvent, EventLog, Reading, fold, made_up_tool_id
+from core.response import BufferedResponse, EventLog, Reading, fold, made_up_tool_id
 from core.tools import Names
 
 NAMES = Names(client_names={"Bash_1": "Bash!"}, client_ids={"id_1": "id!"})
@@ -131,7 +132,7 @@ def piece(id: str, input: str | dict[str, Any] = "", *, stop: bool = False, name
         ([Reasoning("a", None, None), AssistantText("t")], [AnswerThinking("a", ""), AnswerText("t")]),
         (
             [Reasoning("a", None, None), AssistantText("t"), Reasoning(None, "late", None)],
-            [AnswerThinking("a", "late"), AnswerText("t")],
+            [AnswerThinking("a", ""), AnswerText("t"), AnswerThinking("", "late")],
         ),
         ([Reasoning(None, "alone", None), AssistantText("t")], [AnswerThinking("", "alone"), AnswerText("t")]),
         (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import SupportsIndex
 
 import pytest
@@ -77,9 +78,10 @@ class CountedPattern:
         self.work.done += 1 + end - at
         return self.pattern.fullmatch(text, at, end)
 
-    def search(self, text: str, at: int) -> re.Match[str] | None:
-        found = self.pattern.search(text, at)
-        self.work.done += 1 + (len(text) if found is None else found.end()) - at
+    def search(self, text: str, at: int, end: int | None = None) -> re.Match[str] | None:
+        end = len(text) if end is None else end
+        found = self.pattern.search(text, at, end)
+        self.work.done += 1 + (end if found is None else found.end()) - at
         return found
 
     def finditer(self, text: str, at: int, end: int | None = None) -> Iterator[re.Match[str]]:
@@ -93,15 +95,13 @@ class CountedPattern:
 
 _LINE_END = re.compile(r"[\r\n]|\Z")
 _IN_VAIN: dict[re.Pattern[str], Callable[[str, int], int]] = {
-    toolcalls._LINE_BEGINNING: lambda text, at: next(_LINE_END.finditer(text, at)).end() - at,
+    toolcalls.LINE_BEGINNING: lambda text, at: next(_LINE_END.finditer(text, at)).end() - at,
     toolcalls._ESCAPE: lambda _text, _at: len(r"\ud800\udc00"),
 }
 
 
-@pytest.fixture(scope="module")
-def measure() -> Iterator[Callable[[str], int]]:
-    """How many characters are looked at for a text. All patterns of the module are replaced by counting ones."""
-    work = Work()
+def count_patterns(patch: pytest.MonkeyPatch, module: ModuleType, work: Work) -> None:
+    """Have all patterns of a module replaced by counting ones."""
 
     def counted(value: object) -> object:
         if isinstance(value, re.Pattern):
@@ -109,6 +109,16 @@ def measure() -> Iterator[Callable[[str], int]]:
         if isinstance(value, dict):
             return {key: counted(member) for key, member in value.items()}
         return value
+
+    for name, value in list(vars(module).items()):
+        if isinstance(value, (re.Pattern, dict)) and not name.startswith("__"):
+            patch.setattr(module, name, counted(value))
+
+
+@pytest.fixture(scope="module")
+def measure() -> Iterator[Callable[[str], int]]:
+    """How many characters are looked at for a text. All patterns of the module are replaced by counting ones."""
+    work = Work()
 
     def measured(text: str) -> int:
         work.done = 0
@@ -118,9 +128,7 @@ def measure() -> Iterator[Callable[[str], int]]:
         return work.done
 
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in list(vars(toolcalls).items()):
-            if isinstance(value, (re.Pattern, dict)) and not name.startswith("__"):
-                patch.setattr(toolcalls, name, counted(value))
+        count_patterns(patch, toolcalls, work)
         yield measured
 
 

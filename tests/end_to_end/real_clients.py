@@ -42,15 +42,24 @@ class Failed(Exception):
 
 
 class Setting(NamedTuple):
-    """What stands between a client and the service: settings of the gateway, scenarios of the emulator's."""
+    """What stands between a client and the service: settings of the gateway, scenarios of the emulator's.
+
+    `proof` stands in the client's answer in the end.
+    """
 
     settings: dict[str, object]
     sequence: tuple[str, ...]
+    proof: str = PROOF
 
 
 ORDINARY = Setting({}, ())
 ERROR_FIRST = Setting({"pings": {"quietMs": 0}}, ("exception:InternalServerException",))
 """The first answer begins at once, and ends with an `error` event: Claude Code asks again without a stream."""
+LIVE = Setting({"delivery": "live"}, ())
+LIVE_ERROR_FIRST = Setting({"delivery": "live"}, ("cut:700",), proof="cut off mid-stream")
+"""The first answer breaks behind its first words: Claude Code keeps these and asks the model to go on, in these words,
+which the emulator's assistant repeats.
+"""
 
 
 def claude_code(folder: Path, url: str) -> str:
@@ -113,6 +122,11 @@ CLIENTS: dict[str, tuple[Callable[[Path, str], str], Setting]] = {
     "typescript-sdk": (typescript_sdk, ORDINARY),
     "python-sdk-0.x": (old_python_sdk, ORDINARY),
     "python-sdk-2.x": (new_python_sdk, ORDINARY),
+    "claude-code-live": (claude_code, LIVE),
+    "claude-code-live-error": (claude_code, LIVE_ERROR_FIRST),
+    "typescript-sdk-live": (typescript_sdk, LIVE),
+    "python-sdk-0.x-live": (old_python_sdk, LIVE),
+    "python-sdk-2.x-live": (new_python_sdk, LIVE),
 }
 
 _PYTHON = """
@@ -201,7 +215,7 @@ def _turn(folder: Path, client: Callable[[Path, str], str], setting: Setting) ->
         command = [sys.executable, "-m", "adapters.cli", "replay", "--cuts", "20", "--bytewise"]
         command += sorted(map(str, recordings.iterdir()))
         _run(command, dict(os.environ), cwd=Path(__file__).parents[2])
-    if PROOF not in answer:
+    if setting.proof not in answer:
         raise Failed(f"the result does not stand in the answer: {answer[:300]}")
     return answer
 

@@ -35,8 +35,11 @@ def client(server: Process) -> Iterator[anthropic.Anthropic]:
         yield client
 
 
-def ask(client: anthropic.Anthropic, messages: list[Any], *, stream: bool) -> anthropic.types.Message:
+def ask(
+    client: anthropic.Anthropic, messages: list[Any], *, stream: bool, delivery: str = "buffered"
+) -> anthropic.types.Message:
     question: dict[str, Any] = {"model": MODEL, "max_tokens": 1000, "tools": [BASH], "messages": messages}
+    question["extra_headers"] = {"x-stagewhisper-delivery": delivery}
     if not stream:
         message: anthropic.types.Message = client.messages.create(**question)
         return message
@@ -44,17 +47,19 @@ def ask(client: anthropic.Anthropic, messages: list[Any], *, stream: bool) -> an
         return events.get_final_message()
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-def test_a_turn_with_a_tool_call_is_finished(client: anthropic.Anthropic, stream: bool) -> None:
+@pytest.mark.parametrize(
+    ("stream", "delivery"), [(False, "buffered"), (True, "buffered"), (True, "live")], ids=["whole", "stream", "live"]
+)
+def test_a_turn_with_a_tool_call_is_finished(client: anthropic.Anthropic, stream: bool, delivery: str) -> None:
     messages: list[Any] = [{"role": "user", "content": "Run a command and tell me the result"}]
-    first = ask(client, messages, stream=stream)
+    first = ask(client, messages, stream=stream, delivery=delivery)
     assert first.stop_reason == "tool_use"
     calls = [block for block in first.content if block.type == "tool_use"]
     assert [call.name for call in calls] == ["Bash"]
     assert isinstance(calls[0].input["command"], str)
     result = {"type": "tool_result", "tool_use_id": calls[0].id, "content": "the made-up result 4711"}
     messages += [{"role": "assistant", "content": first.content}, {"role": "user", "content": [result]}]
-    last = ask(client, messages, stream=stream)
+    last = ask(client, messages, stream=stream, delivery=delivery)
     assert last.stop_reason == "end_turn"
     assert "4711" in "".join(block.text for block in last.content if block.type == "text")
     assert last.usage.input_tokens > 0

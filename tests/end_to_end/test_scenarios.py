@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from core.dialogue import AttemptFailed, Notice
 from core.health import HealthPolicy
 from core.phases import Policy
 from core.selection import Provider
+from fuzz.strict_client import rebuild
 from tests.builders import SHELL_TOOL, asked
 
 GOOD = 200
@@ -147,7 +149,7 @@ def test_every_scenario_has_a_row() -> None:
 
 
 @asynccontextmanager
-async def _driver(folder: Path, scenario: str, policy: Policy) -> AsyncIterator[Driver]:
+async def _driver(folder: Path, scenario: str) -> AsyncIterator[Driver]:
     emulator = Emulator(scenario=always(scenario), log=lambda _: None, epoch=lambda: ambient.epoch().seconds)
     (folder / "token.json").write_text(render_token_file(default_account(), ambient.epoch().seconds))
     upstream = Upstream(connect_timeout=5.0)
@@ -167,7 +169,7 @@ async def _driver(folder: Path, scenario: str, policy: Policy) -> AsyncIterator[
             (provider,), policy=HealthPolicy(), keeper=Keeper(MemoryStore(), log=lambda _: None),
             tokens={"a": tokens}, epoch=ambient.epoch, tell=lambda *_: None,
         )  # fmt: skip
-        yield Driver(accounts=accounts, tokens={"a": tokens}, upstream=upstream, policy=policy)
+        yield Driver(accounts=accounts, tokens={"a": tokens}, upstream=upstream)
         nursery.cancel_scope.cancel()
     await upstream.aclose()
 
@@ -185,9 +187,10 @@ class _Heard:
         assert seconds >= 0
 
 
-async def _ask(driver: Driver, *, stream: bool) -> tuple[Outbox, list[Notice]]:
-    heard = _Heard()
-    outbox = Outbox()
+async def _ask(
+    driver: Driver, outbox: Outbox, policy: Policy, *, stream: bool, heard: _Heard | None = None
+) -> list[Notice]:
+    heard = heard or _Heard()
     question = asked(
         stream=stream, tools=[SHELL_TOOL], messages=[{"role": "user", "content": "Run a command, please"}],
         model="claude-test",
@@ -204,8 +207,8 @@ async def _ask(driver: Driver, *, stream: bool) -> tuple[Outbox, list[Notice]]:
     question = msgspec.structs.replace(
         question, conversion=msgspec.structs.replace(conversion, request=request), jitter=0.0
     )
-    await driver.drive(question, outbox, heard)
-    return outbox, heard.notices
+    await driver.drive(question, policy, outbox, heard)
+    return heard.notices
 
 
 @pytest.mark.parametrize("scenario", ROWS)
@@ -217,8 +220,9 @@ async def test_a_client_gets_an_answer_or_the_error_that_it_is(
     policy = IMPATIENT if expected == TIMEOUT else POLICY
     for stream in (False, True):
         # Each with a driver of its own: the account's health would remember what the other met.
-        async with _driver(tmp_path, scenario, policy) as driver:
-            outbox, notices = await _ask(driver, stream=stream)
+        async with _driver(tmp_path, scenario) as driver:
+            outbox = Outbox()
+            notices = await _ask(driver, outbox, policy, stream=stream)
             whole = await outbox.first()
             failed = [notice.failure.kind.value for notice in notices if isinstance(notice, AttemptFailed)]
             if expected == GOOD:
@@ -237,11 +241,49 @@ async def test_a_client_gets_an_answer_or_the_error_that_it_is(
 
 async def test_a_stream_that_has_begun_ends_with_the_error(tmp_path: Path) -> None:
     policy = msgspec.structs.replace(POLICY, ping_quiet=0.0)
-    async with _driver(tmp_path, "long-tool-cut", policy) as driver:
-        outbox, _ = await _ask(driver, stream=True)
+    async with _driver(tmp_path, "long-tool-cut") as driver:
+        outbox = Outbox()
+        await _ask(driver, outbox, policy, stream=True)
         assert await outbox.first() is None
         sent = b"".join([chunk async for chunk in outbox.chunks()])
     assert sent.startswith(b"event: message_start\n")
     assert b"\nevent: error\n" in sent
     assert b"message_stop" not in sent
     assert b"tool_use" not in sent
+
+
+@pytest.mark.parametrize("scenario", ROWS)
+async def test_a_live_client_gets_the_same_answer_or_a_beginning_of_one_and_the_error(
+    scenario: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.exchange.BACKOFF_BASE", 0.01)
+    expected, kinds = ROWS[scenario]
+    policy = msgspec.structs.replace(IMPATIENT if expected == TIMEOUT else POLICY, delivery="live")
+    async with _driver(tmp_path, scenario) as driver:
+        outbox, heard = Outbox(), _Heard()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(_ask, driver, outbox, policy, stream=True, heard=heard))
+            whole = await outbox.first()
+            sent = b"" if whole else b"".join([chunk async for chunk in outbox.chunks()])
+    failed = [notice.failure.kind.value for notice in heard.notices if isinstance(notice, AttemptFailed)]
+    if expected == GOOD:
+        async with _driver(tmp_path, scenario) as driver:
+            buffered = Outbox()
+            await _ask(driver, buffered, POLICY, stream=False)
+            answer = await buffered.first()
+        assert answer is not None
+        message = msgspec.json.decode(answer.body)
+        live = rebuild(sent)
+        assert (live.content, failed) == (message["content"], [])
+        assert live.end is not None
+        assert live.end["delta"]["stop_reason"] == message["stop_reason"]
+    elif whole is not None:
+        error = msgspec.json.decode(whole.body)["error"]
+        assert (whole.status, error["type"]) == expected, error
+        assert failed == kinds
+    else:
+        live = rebuild(sent)
+        assert live.error is not None
+        assert live.error["type"] == expected[1]
+        assert live.content
+        assert failed == kinds[:1]
