@@ -31,7 +31,7 @@ class Rhythm(NamedTuple):
 RHYTHMS = {
     "whole": Rhythm(1, 0.0),
     "paced": Rhythm(20, 0.5),
-    "slow": Rhythm(30, 12.0),
+    "slow": Rhythm(20, 20.0),
 }
 
 PREFIX = "bench-"

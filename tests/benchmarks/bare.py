@@ -1,8 +1,9 @@
 """The limit of this stack: an ASGI application that passes the service's bytes on, and does nothing else.
 
-Run as `python tests/benchmarks/bare.py URL`, the canned service's; it says where it listens. The same hypercorn with
-the same settings as `adapters.serve`'s, the same httpx as `adapters.upstream`'s, and like there a client for each
-connection; no routes, no core, no accounts, no log.
+Run as `python tests/benchmarks/bare.py URL [shared]`, the canned service's; it says where it listens. The same
+hypercorn with the same settings as `adapters.serve`'s, the same httpx with the same settings as `adapters.upstream`'s;
+no routes, no core, no accounts, no log. Like there each connection has a client of its own; `shared`: one client has
+all of them, as httpx's documentation has it.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ _HEAD: dict[str, Any] = {
 class PassThrough:
     """The application, in front of one address."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, shared: bool) -> None:
         self._url = url
+        self._shared = shared
         self._tls = httpx.create_ssl_context()
         self._idle: list[httpx.AsyncClient] = []
 
@@ -50,25 +52,31 @@ class PassThrough:
         while more:
             event = await receive()
             body, more = body + event.get("body", b""), event.get("more_body", False)
-        client = self._idle.pop() if self._idle else self._make_client()
+        client = self._take()
         headers = {"content-type": "application/json", "accept-encoding": "identity"}
         async with client.stream("POST", self._url, headers=headers, content=body) as response:
             await send(_HEAD)
             async for data in response.aiter_raw():
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body"})
-        self._idle.append(client)
+        if not self._shared:
+            self._idle.append(client)
 
-    def _make_client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(
+    def _take(self) -> httpx.AsyncClient:
+        if self._idle:
+            return self._idle[0] if self._shared else self._idle.pop()
+        client = httpx.AsyncClient(
             verify=self._tls,
             timeout=httpx.Timeout(None, connect=10.0),
             limits=httpx.Limits(max_connections=None),
             follow_redirects=False,
         )
+        if self._shared:
+            self._idle.append(client)
+        return client
 
 
-async def main(url: str) -> None:
+async def main(url: str, option: str) -> None:
     """Serve until the process is ended."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -82,10 +90,10 @@ async def main(url: str) -> None:
     config.include_server_header = False
     config.accesslog = config.errorlog = None
     async with trio.open_nursery() as nursery:
-        app = cast("ASGIFramework", PassThrough(url))
+        app = cast("ASGIFramework", PassThrough(url, shared=option == "shared"))
         await nursery.start(partial(hypercorn.trio.serve, app, config))
         print(f"listening on http://127.0.0.1:{port}", flush=True)
 
 
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1])
+    trio.run(main, sys.argv[1], "".join(sys.argv[2:]))

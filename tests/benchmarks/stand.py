@@ -18,7 +18,6 @@ from typing import NamedTuple
 import msgspec
 
 from adapters.demo import write_config
-from core.config import ConfigError, parse_config
 from tests.benchmarks import answers
 from tests.benchmarks.clients import Order, Report
 
@@ -83,8 +82,9 @@ class Server:
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-BUFFERED, LIVE, BARE, DIRECT = "buffered", "live", "bare", "direct"
-"""The ways to the service: through the gateway in either delivery, through the pass-through, through nothing."""
+BUFFERED, LIVE = DELIVERIES = ("buffered", "live")
+BARE, PLAIN, DIRECT = "bare", "plain", "direct"
+"""The other ways to the service: the pass-through with a client for each connection, or one for all, and nothing."""
 
 
 class Target(NamedTuple):
@@ -102,17 +102,17 @@ class Stand:
     def __init__(self, folder: Path, service: Server) -> None:
         self.folder = folder
         self.service = service
-        self.deliveries = [BUFFERED, LIVE] if has_live() else [BUFFERED]
 
     @contextmanager
     def target(self, name: str) -> Iterator[Target]:
-        """A server of its own for one of the four ways to the service; it ends with the block."""
+        """A server of its own for one of the ways to the service; it ends with the block."""
         if name == DIRECT:
             yield Target(name, self.service, True, {})
             return
-        server = self._bare() if name == BARE else self._gateway()
+        is_raw = name not in DELIVERIES
+        server = self._bare(name) if is_raw else self._gateway()
         try:
-            yield Target(name, server, name == BARE, {} if name == BARE else {"x-stagewhisper-delivery": name})
+            yield Target(name, server, is_raw, {} if is_raw else {"x-stagewhisper-delivery": name})
         finally:
             server.stop()
 
@@ -125,8 +125,8 @@ class Stand:
                 ask(target, answers.name("ordinary", "whole"), 1, once=True)
             yield targets
 
-    def _bare(self) -> Server:
-        return Server(str(HERE / "bare.py"), self.service.url)
+    def _bare(self, name: str) -> Server:
+        return Server(str(HERE / "bare.py"), self.service.url, *(["shared"] if name == PLAIN else []))
 
     def _gateway(self) -> Server:
         config_file = write_config(self.folder, self.service.url)
@@ -149,15 +149,6 @@ def stand() -> Iterator[Stand]:
             yield Stand(Path(folder), service)
         finally:
             service.stop()
-
-
-def has_live() -> bool:
-    """Whether the gateway knows live delivery."""
-    try:
-        parse_config({"delivery": LIVE, "providers": {}}, environment={}, shipped_models={}, home="")
-    except ConfigError as error:
-        return not any(problem.path == "delivery" for problem in error.problems)
-    return True
 
 
 def ask(
