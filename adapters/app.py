@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, cast
+from functools import partial
+from typing import Any, TypeAlias, cast
 
 import msgspec
 import trio
@@ -15,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from adapters import admin, ambient
 from adapters.accounts import Accounts
-from adapters.connection import Connection, Incoming, Lifespan, incoming
+from adapters.connection import Connection, Lifespan, Reply, incoming
 from adapters.driver import Driver
 from adapters.outbox import Outbox
 from adapters.places import NoPlace, Places
@@ -37,12 +38,17 @@ _log = logging.getLogger("stagewhisper")
 _REQUEST_ID = "stagewhisper.request_id"
 _EXCHANGE = "stagewhisper.exchange"
 _DETAIL = "stagewhisper.detail"
+_MESSAGES = "/v1/messages"
 _JSON = {"content-type": "application/json"}
 _BUSY = {**_JSON, "retry-after": "1"}
 """With what comes of the gateway's own limits. They pass quickly, and clients that honour it need no backoff."""
 
+_STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 _OPEN = ("/health", "/ready")
 """What anyone may ask: both say one word."""
+
+Scope: TypeAlias = dict[str, Any]
+"""ASGI's of a request, in which what is known of it is kept too."""
 
 _CLOSING_SECONDS = 80.0
 """How long the last writes may take: a token file's lock is waited for up to a minute."""
@@ -59,7 +65,6 @@ def create_app(
 ) -> QuartTrio:
     """The gateway as an ASGI application."""
     app = QuartTrio("stagewhisper", static_folder=None)
-    app.asgi_http_class = Connection
     app.asgi_lifespan_class = Lifespan
     # Quart's limits are set aside on purpose: the exchange has deadlines of its own, `Incoming` bounds the body.
     app.config.update(
@@ -69,19 +74,16 @@ def create_app(
     app.url_map.merge_slashes = False  # it redirects; here, what is not a route is a 404
     places = Places(config.server.max_concurrent, queue=config.server.max_queued, patience=config.connect_timeout)
 
-    async def read_body() -> bytes:
-        with trio.CancelScope() as scope, stopping.refusing(scope.cancel):
-            return await _incoming().body(patience=config.request_timeout)
+    async def body_of(scope: Scope) -> bytes:
+        with trio.CancelScope() as reading, stopping.refusing(reading.cancel):
+            return await incoming(scope).body(patience=config.request_timeout)
         raise ClientRequestError("", EXPLANATION, error_type="overloaded_error")
 
-    @app.before_request
-    async def admit() -> None:
-        if request.path in _OPEN:
+    def admit(scope: Scope, path: str, headers: Mapping[str, str]) -> None:
+        if path in _OPEN:
             return
-        scope = _scope()
-        headers = _headers(scope)
         client, server = _address(scope.get("client")), _address(scope.get("server"))
-        if admin.is_guarded(request.path):
+        if admin.is_guarded(path):
             settings = config.server
             check_admin(headers, admin_key=settings.admin_key, bind=settings.host, client=client, server=server)
         else:
@@ -89,38 +91,61 @@ def create_app(
             if stopping.has_begun:
                 raise ClientRequestError("", EXPLANATION, error_type="overloaded_error")
 
-    @app.after_request
-    async def name_and_log(response: Response) -> Response:
-        response.headers["request-id"] = _request_id()
-        if stopping.has_begun:
-            response.headers["connection"] = "close"
-            _incoming().hurry()
-        scope = _scope()
-        if _EXCHANGE not in scope:  # an exchange writes its own line when it has ended
-            line = f"{_request_id()} {request.method} {request.path[:100]!a}: {response.status_code}"
-            _log.info("%s%s", line, scope.get(_DETAIL, ""))
-        return response
+    def sign(scope: Scope) -> dict[str, str]:
+        """What the head of every answer has."""
+        if not stopping.has_begun:
+            return {"request-id": _request_id(scope)}
+        incoming(scope).hurry()
+        return {"request-id": _request_id(scope), "connection": "close"}
 
-    @app.post("/v1/messages")
-    async def messages() -> Response:
-        policy = ask_for_delivery(config.policy, request.headers.get("x-stagewhisper-delivery"))
-        parsed = parse_request(await read_body())
-        asked = _ask(parsed, config)
+    async def messages(scope: Scope, headers: Mapping[str, str]) -> Reply:
+        policy = ask_for_delivery(config.policy, headers.get("x-stagewhisper-delivery"))
+        parsed = parse_request(await body_of(scope))
+        asked = _ask(parsed, config, scope)
         following = telemetry.follow(request_id=asked.request_id, model=asked.conversion.model.name)
         outbox = Outbox()
-        _scope()[_EXCHANGE] = True
+        scope[_EXCHANGE] = True
         recording = _recording(recorder, asked, parsed, policy)
-        nursery = _incoming().nursery
+        nursery = incoming(scope).nursery
         nursery.start_soon(_exchange, driver, places, nursery, stopping, asked, policy, outbox, following, recording)
         whole = await outbox.first()
         if whole is not None:
-            return Response(whole.body, whole.status, headers=dict(whole.headers))
-        headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
-        return Response(outbox.chunks(), 200, headers=headers)
+            return Reply(whole.status, whole.headers, whole.body)
+        return Reply(200, _STREAM, outbox.chunks())
+
+    async def messages_alone(scope: Scope) -> Reply:
+        """The same with what quart sees to elsewhere."""
+        headers = _headers(scope)
+        try:
+            admit(scope, _MESSAGES, headers)
+            reply = await messages(scope, headers)
+        except ClientRequestError as error:
+            reply = _refuse(error, scope)
+        except Exception as error:
+            reply = _crash(error, scope)
+        _log_refusal(scope, "POST", _MESSAGES, reply.status)
+        return reply._replace(headers={**reply.headers, **sign(scope)})
+
+    app.asgi_http_class = partial(  # type: ignore[assignment]  # used like a class
+        Connection, routes={("POST", _MESSAGES): messages_alone}
+    )
+
+    @app.before_request
+    async def admit_to_others() -> None:
+        admit(_scope(), request.path, _headers(_scope()))
+
+    @app.after_request
+    async def name_and_log(response: Response) -> Response:
+        response.headers.update(sign(_scope()))
+        _log_refusal(_scope(), request.method, request.path, response.status_code)
+        return response
+
+    async def read_body() -> bytes:
+        return await body_of(_scope())
 
     @app.post("/v1/messages/count_tokens")
     async def count_tokens() -> Response:
-        asked = _ask(parse_request(await read_body(), counting=True), config)
+        asked = _ask(parse_request(await read_body(), counting=True), config, _scope())
         return _json({"input_tokens": asked.conversion.estimated_input})
 
     @app.get("/v1/models")
@@ -146,22 +171,16 @@ def create_app(
 
     @app.errorhandler(ClientRequestError)
     async def refuse(error: ClientRequestError) -> Response:
-        headers = dict(_BUSY if error.error_type == "overloaded_error" else _JSON)
-        if error.error_type == "authentication_error":
-            headers["x-should-retry"] = "false"  # Claude Code tries a 401 eleven times otherwise
-        # The problem may quote the client, so the log has it only where it is the name of a model.
-        detail = error.problem[:60] if error.error_type == "not_found_error" else error.error_type
-        _scope()[_DETAIL] = f" {detail}" + (f" at {error.place}" if error.place else "")
-        return _error(error.error_type, str(error), headers)
+        return _response(_refuse(error, _scope()))
 
     @app.errorhandler(HTTPException)
     async def no_such_route(_: HTTPException) -> Response:
-        return _error("not_found_error", f"there is no {request.method} {request.path[:200]} here", _JSON)
+        problem = f"there is no {request.method} {request.path[:200]} here"
+        return _response(_error("not_found_error", problem, _JSON, _scope()))
 
     @app.errorhandler(Exception)
     async def crash(error: Exception) -> Response:
-        _log.error("request %s: a bug of the gateway", _request_id(), exc_info=error)
-        return _error("api_error", "the gateway has a bug; its log says more", _JSON)
+        return _response(_crash(error, _scope()))
 
     return app
 
@@ -230,14 +249,14 @@ def _recording(
     recording.end()
 
 
-def _ask(parsed: MessagesRequest, config: Config) -> Asked:
+def _ask(parsed: MessagesRequest, config: Config, scope: Scope) -> Asked:
     """A client's request as what an exchange is begun with."""
     return Asked(
         conversion=convert(
             parsed, model=find_model(config.catalogue, parsed.model), conversation_id=ambient.new_uuid()
         ),
         message_id=ambient.new_message_id(),
-        request_id=_request_id(),
+        request_id=_request_id(scope),
         invocation_id=ambient.new_uuid(),
         user_agent=ambient.USER_AGENT,
         jitter=ambient.new_jitter(),
@@ -251,19 +270,46 @@ def _fail(outbox: Outbox, error_type: str, message: str, request_id: str) -> Non
     outbox.fail(whole, encode_events([Error(ErrorDetail(error_type, message), request_id)]))
 
 
-def _error(error_type: str, message: str, headers: dict[str, str]) -> Response:
-    return Response(encode_error(error_type, message, _request_id()), STATUS_OF_ERROR[error_type], headers=headers)
+def _refuse(error: ClientRequestError, scope: Scope) -> Reply:
+    headers = dict(_BUSY if error.error_type == "overloaded_error" else _JSON)
+    if error.error_type == "authentication_error":
+        headers["x-should-retry"] = "false"  # Claude Code tries a 401 eleven times otherwise
+    # The problem may quote the client, so the log has it only where it is the name of a model.
+    detail = error.problem[:60] if error.error_type == "not_found_error" else error.error_type
+    scope[_DETAIL] = f" {detail}" + (f" at {error.place}" if error.place else "")
+    return _error(error.error_type, str(error), headers, scope)
+
+
+def _crash(error: Exception, scope: Scope) -> Reply:
+    _log.error("request %s: a bug of the gateway", _request_id(scope), exc_info=error)
+    return _error("api_error", "the gateway has a bug; its log says more", _JSON, scope)
+
+
+def _error(error_type: str, message: str, headers: dict[str, str], scope: Scope) -> Reply:
+    return Reply(STATUS_OF_ERROR[error_type], headers, encode_error(error_type, message, _request_id(scope)))
+
+
+def _log_refusal(scope: Scope, method: str, path: str, status: int) -> None:
+    """Write the line of a request that was no exchange; one of those writes its own when it has ended."""
+    if _EXCHANGE not in scope:
+        _log.info("%s%s", f"{_request_id(scope)} {method} {path[:100]!a}: {status}", scope.get(_DETAIL, ""))
+
+
+def _response(reply: Reply) -> Response:
+    """A reply as quart has them."""
+    return Response(reply.body, reply.status, headers=dict(reply.headers))
 
 
 def _json(value: dict[str, Any]) -> Response:
     return Response(msgspec.json.encode(value), 200, headers=_JSON)
 
 
-def _scope() -> dict[str, Any]:
-    return cast("dict[str, Any]", request.scope)
+def _scope() -> Scope:
+    """The ASGI scope of the request that quart is at."""
+    return cast("Scope", request.scope)
 
 
-def _headers(scope: dict[str, Any]) -> dict[str, str]:
+def _headers(scope: Scope) -> dict[str, str]:
     """The request's headers by lower-case name; of several alike, all, as HTTP joins them.
 
     Not quart's own, to which it adds an empty Host where a client of HTTP/1.0 sent none.
@@ -275,13 +321,9 @@ def _headers(scope: dict[str, Any]) -> dict[str, str]:
     return headers
 
 
-def _incoming() -> Incoming:
-    return incoming(request.scope)
-
-
-def _request_id() -> str:
+def _request_id(scope: Scope) -> str:
     """The request's id; what is refused before it has one gets one here."""
-    return cast("str", _scope().setdefault(_REQUEST_ID, ambient.new_request_id()))
+    return cast("str", scope.setdefault(_REQUEST_ID, ambient.new_request_id()))
 
 
 def _address(end: Any) -> str | None:

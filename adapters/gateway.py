@@ -105,6 +105,7 @@ class Gateway:
                 nursery.start_soon(_go_on, self.stopping.run)
                 nursery.start_soon(_go_on, self._keeper.run)
                 nursery.start_soon(_go_on, self._accounts.watch)
+                nursery.start_soon(_go_on, self._upstream.tidy)
                 if self._recorder is not None:
                     nursery.start_soon(_go_on, self._recorder.run)
 

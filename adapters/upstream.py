@@ -1,15 +1,20 @@
 """Calls to the service over HTTP: the only module that knows httpx and its exceptions.
 
 There is no connection limit here: httpx's pool loses connections under cancellation when it has one, so how many
-exchanges run at once is bounded by whoever starts them. Each origin has pools of its own: one for few calls at a
-time, and more for many, for what the pool does at each call grows with the connections that it has.
+exchanges run at once is bounded by whoever starts them. Nor is its pool of any use. At each call it looks at all
+connections that it has, which costs more than all else once there are fifty, and beyond its twenty for keeping (of all,
+it counts, not of the idle ones) it keeps none, so that each call pays for TLS anew. So each connection has a client of
+its own, and the idle ones are kept here: the last used is used first, and what was idle for long is closed.
 """
 
 from __future__ import annotations
 
+import math
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import NamedTuple
 
 import httpx
 import trio
@@ -30,16 +35,15 @@ class Unreachable(StagewhisperError):
     """A call got no whole answer. The text says why, in one line."""
 
 
-_CALLS_A_POOL = 50
-"""Calls under way before the next pool is used. Small pools cost less; one that is seldom used is seldom connected."""
+_IDLE_SECONDS = 5.0
+"""How long a connection that nobody needs is kept: as long as httpx does, and shorter than the service."""
 
 
-class _Origin:
-    """One address of the service: its pools, and how many calls to it are under way."""
+class _Idle(NamedTuple):
+    """A client whose connection is not in use, and since when."""
 
-    def __init__(self) -> None:
-        self.pools: list[httpx.AsyncClient] = []
-        self.busy = 0
+    client: httpx.AsyncClient
+    since: float
 
 
 class Upstream:
@@ -51,24 +55,32 @@ class Upstream:
 
     def __init__(self, *, connect_timeout: float, proxies: bool = True, trust: ssl.SSLContext | None = None) -> None:
         self._proxies = proxies
-        self._origins: dict[str, _Origin] = {}
+        self._idle: dict[str, deque[_Idle]] = {}
         self._tls = trust
         # Waiting for bytes is bounded by the exchange, which knows what it waits for.
         self._timeout = httpx.Timeout(None, connect=connect_timeout)
 
-    @contextmanager
-    def _client(self, url: httpx.URL) -> Iterator[httpx.AsyncClient]:
-        """The pool for one more call to this address, while the block runs."""
-        origin = self._origins.setdefault(f"{url.scheme}://{url.host}:{url.port}", _Origin())
-        index = origin.busy // _CALLS_A_POOL
-        if index >= len(origin.pools):
-            index = len(origin.pools)
-            origin.pools.append(self._make_client())
-        origin.busy += 1
-        try:
-            yield origin.pools[index]
-        finally:
-            origin.busy -= 1
+    def _take(self, origin: str) -> httpx.AsyncClient:
+        """A client for one call, with a connection to this origin where one is idle."""
+        idle = self._idle.get(origin)
+        return idle.pop().client if idle else self._make_client()
+
+    def _put_back(self, origin: str, client: httpx.AsyncClient) -> None:
+        self._idle.setdefault(origin, deque()).append(_Idle(client, trio.current_time()))
+
+    async def tidy(self) -> None:
+        """Close, for as long as this runs, the connections that nobody has needed for a while."""
+        while True:
+            await trio.sleep(_IDLE_SECONDS)
+            await self._close_idle(trio.current_time() - _IDLE_SECONDS)
+
+    async def _close_idle(self, until: float) -> None:
+        """Close what has been idle since that moment, or for longer."""
+        for origin, idle in list(self._idle.items()):
+            while idle and idle[0].since <= until:
+                await idle.popleft().client.aclose()
+            if not idle:
+                self._idle.pop(origin, None)
 
     def _make_client(self) -> httpx.AsyncClient:
         if self._tls is None:
@@ -123,23 +135,30 @@ class Upstream:
         request.stream = _Body(call.body)
         # A request that is made by hand carries no timeout of its client's unless it is put there.
         request.extensions["timeout"] = self._timeout.as_dict()
-        with self._client(request.url) as client:
+        origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}"
+        client, is_whole = self._take(origin), False
+        try:
             response = await client.send(request, stream=True)
             body = response.aiter_raw()
             try:
                 yield response, body
+                is_whole = True
             finally:
                 with trio.move_on_after(0, shield=True):
                     await _unwind(body)
                 # Shielded, or a deadline that passes just here would cost an answer that has been read: a new token.
                 with trio.move_on_after(_CLOSING_SECONDS, shield=True):
                     await response.aclose()
+        finally:
+            if is_whole:
+                self._put_back(origin, client)
+            else:  # whatever state its connection is in, nobody meets it
+                with trio.move_on_after(_CLOSING_SECONDS, shield=True):
+                    await client.aclose()
 
     async def aclose(self) -> None:
         """Close all idle connections."""
-        for origin in self._origins.values():
-            for pool in origin.pools:
-                await pool.aclose()
+        await self._close_idle(math.inf)
 
 
 class _Body(httpx.AsyncByteStream):

@@ -1,7 +1,4 @@
-"""In place of the service: one that answers in one way, counts what is taken of it, and sees at once who leaves.
-
-And in place of what decides how an answer is delivered: each piece of it goes to the client as it comes.
-"""
+"""In place of the service: one that answers in one way, counts what is taken of it, and sees at once who leaves."""
 
 from __future__ import annotations
 
@@ -11,20 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import h11
-import msgspec
 import pytest
 import trio
 
 from adapters.places import Places
-from core import exchange as exchanges
-from core.dialogue import BodyEnded, DataArrived, Deliver, Happening, StreamEnded, WantData
-from core.exchange import Step
-from core.phases import Ended, Exchange, Streaming
-from core.sse import ContentBlockDelta, TextDelta
-from core.times import Now
+from tests.builders import body, text
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\ntransfer-encoding: chunked\r\n\r\n"
-PIECE = b"0123456789abcdef" * 2048
+TEXT = "0123456789abcdef" * 2048
+PIECE = body(text(TEXT))
 
 
 class Canned:
@@ -142,23 +134,3 @@ def noted_places(patch: pytest.MonkeyPatch) -> list[Places]:
 
     patch.setattr("adapters.app.Places", make)
     return noted
-
-
-# --- delivery --------------------------------------------------------------------------------------------------
-
-
-def deliver_as_it_comes(patch: pytest.MonkeyPatch) -> None:
-    """Have the driver deliver each piece of an answer at once, as text, whatever it is."""
-    patch.setattr("adapters.driver.advance", _advance)
-
-
-def _advance(exchange: Exchange, happening: Happening, *, now: Now) -> Step:
-    phase = exchange.phase
-    if isinstance(phase, Streaming) and isinstance(happening, DataArrived):
-        phase = msgspec.structs.replace(phase, deadline=now.instant + exchange.policy.idle)
-        exchange = msgspec.structs.replace(exchange, phase=phase, begun=True, next_ping=None)
-        event = ContentBlockDelta(0, TextDelta(happening.data.decode()))
-        return Step(exchange, (Deliver((event,)),), WantData(wake_at=phase.deadline))
-    if isinstance(phase, Streaming) and isinstance(happening, BodyEnded):
-        return Step(msgspec.structs.replace(exchange, phase=Ended()), (), StreamEnded())
-    return exchanges.advance(exchange, happening, now=now)

@@ -18,7 +18,7 @@ import trio.testing
 
 from adapters import connection, http1
 from adapters.emulator import always
-from tests.adapters.canned import HEAD, Canned, canned, deliver_as_it_comes, noted_places, pieces, say_nothing
+from tests.adapters.canned import HEAD, Canned, canned, noted_places, pieces, say_nothing
 from tests.adapters.harness import HELLO, STREAMED, running
 from tests.adapters.wire import Wire, served
 from tests.builders import body, text
@@ -72,22 +72,22 @@ def _never_begin_a_body(patch: pytest.MonkeyPatch) -> None:
     async def hold(*_: Any) -> None:
         await trio.sleep_forever()
 
-    deliver_as_it_comes(patch)
     patch.setattr(connection.Connection, "_send_response", hold)
 
 
 Play: TypeAlias = Callable[[Canned, trio.SocketStream], Awaitable[None]]
 
-STAGES: Mapping[str, tuple[Play, Callable[[pytest.MonkeyPatch], None]]] = {
-    "before the head": (say_nothing, _as_it_is),
-    "while the answer is buffered": (_some_frames, _as_it_is),
-    "between two pieces of a live answer": (pieces(3, and_end=False), deliver_as_it_comes),
-    "while a live answer waits for the client": (pieces(10_000), deliver_as_it_comes),
-    "before the body begins": (pieces(3, and_end=False), _never_begin_a_body),
+STAGES: Mapping[str, tuple[Play, Callable[[pytest.MonkeyPatch], None], dict[str, Any], str]] = {
+    "before the head": (say_nothing, _as_it_is, STREAMED, "buffered"),
+    "before the head, without a stream": (say_nothing, _as_it_is, HELLO, "buffered"),
+    "while the answer is buffered": (_some_frames, _as_it_is, STREAMED, "buffered"),
+    "while the answer is buffered, without a stream": (_some_frames, _as_it_is, HELLO, "live"),
+    "between two pieces of a live answer": (pieces(3, and_end=False), _as_it_is, STREAMED, "live"),
+    "while a live answer waits for the client": (pieces(10_000), _as_it_is, STREAMED, "live"),
+    "before the body begins": (pieces(3, and_end=False), _never_begin_a_body, STREAMED, "live"),
 }
 
 
-@pytest.mark.parametrize("request_body", [HELLO, STREAMED])
 @pytest.mark.parametrize("leave", WAYS)
 @pytest.mark.parametrize("stage", STAGES)
 async def test_a_client_that_leaves_takes_its_call_along_and_gives_its_place_back(
@@ -95,14 +95,13 @@ async def test_a_client_that_leaves_takes_its_call_along_and_gives_its_place_bac
     monkeypatch: pytest.MonkeyPatch,
     stage: str,
     leave: Callable[[Wire], Awaitable[None]],
-    request_body: dict[str, Any],
 ) -> None:
-    play, prepare = STAGES[stage]
+    play, prepare, request_body, delivery = STAGES[stage]
     prepare(monkeypatch)
     places = noted_places(monkeypatch)
     async with (
         canned(play) as service,
-        running(tmp_path, ONE_PLACE, endpoint=service.url) as site,
+        running(tmp_path, {**ONE_PLACE, "delivery": delivery}, endpoint=service.url) as site,
         served(site) as server,
     ):
         wire = await server.connect()

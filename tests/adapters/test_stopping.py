@@ -15,7 +15,7 @@ import trio.testing
 
 from adapters.emulator import always
 from adapters.stopping import EXPLANATION, Stopping
-from tests.adapters.canned import canned, deliver_as_it_comes, pieces
+from tests.adapters.canned import canned, pieces
 from tests.adapters.harness import HELLO, STREAMED, running
 from tests.adapters.token_files import in_virtual_time
 from tests.adapters.wire import Reply, served
@@ -152,12 +152,11 @@ async def test_a_refresh_that_is_under_way_is_not_lost_and_its_request_is_told_i
 async def test_a_stream_that_is_held_up_by_a_client_that_does_not_read_is_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deliver_as_it_comes(monkeypatch)
     monkeypatch.setattr("adapters.stopping.FAREWELL_SECONDS", 0.3)
     monkeypatch.setattr("adapters.serve._LAST_SECONDS", 0.3)
     async with (
         canned(pieces(10_000)) as service,
-        running(tmp_path, settings(drainMs=200), endpoint=service.url) as site,
+        running(tmp_path, {**settings(drainMs=200), "delivery": "live"}, endpoint=service.url) as site,
         served(site) as server,
     ):
         wire = await server.connect()

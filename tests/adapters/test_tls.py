@@ -17,7 +17,7 @@ import trio
 from adapters.certificates import CertificateUnusable, check_certificate, trust_in
 from adapters.cli import main
 from adapters.emulator import always
-from tests.adapters.canned import canned, deliver_as_it_comes, noted_places, pieces
+from tests.adapters.canned import canned, noted_places, pieces
 from tests.adapters.certificates import Certificate, make_certificate, written
 from tests.adapters.harness import HELLO, STREAMED, config_file, running
 from tests.adapters.processes import Command, commands
@@ -187,9 +187,8 @@ async def _do_not_read(_wire: Wire) -> None:
 async def test_a_client_that_leaves_or_stops_reading_takes_its_call_along_over_tls_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], leave: Callable[[Wire], Any]
 ) -> None:
-    deliver_as_it_comes(monkeypatch)
     places = noted_places(monkeypatch)
-    document = {"server": {**files, "maxConcurrent": 1}, "timeouts": {"sendMs": 500}}
+    document = {"delivery": "live", "server": {**files, "maxConcurrent": 1}, "timeouts": {"sendMs": 500}}
     async with (
         canned(pieces(10_000)) as service,
         running(tmp_path, document, endpoint=service.url) as site,

@@ -1,4 +1,4 @@
-"""Calls that are cancelled at every stage, many at once: the pool of connections is as good afterwards as before."""
+"""Connections that are kept: used again, closed when they are idle for long, and none lost to calls that end early."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any, cast
 import trio
 
 from adapters.emulator import Emulator, always
-from adapters.upstream import _CALLS_A_POOL, Upstream
+from adapters.upstream import _IDLE_SECONDS, Upstream
 from core.dialogue import BodyEnded, CallFailed, Happening
 from core.http import Call
 from tests.adapters.emulated import START, generate, shell_request
+from tests.adapters.token_files import in_virtual_time
 
 TASKS = 256
 LATER = 48
 STAGES = ("fine", "stall-head", "stall:1", "slow:2", "slow-head:5", "drip:50:1", "cut:200", "close-early", "reset:200")
 
 
-async def test_the_pool_survives_cancellations_at_every_stage() -> None:
+async def test_no_connection_is_lost_to_cancellations_at_every_stage() -> None:
     """With a limit on its connections, httpx's pool loses some, and then every later call waits for ever."""
     emulator = Emulator(log=lambda _: None, epoch=lambda: START)
     upstream = Upstream(connect_timeout=5.0)
@@ -72,33 +73,43 @@ async def test_the_pool_survives_cancellations_at_every_stage() -> None:
 
 
 def _connections(upstream: Upstream) -> list[Any]:
-    """The pools' connections, as httpcore sees them. There is no public way to them."""
-    (origin,) = upstream._origins.values()
-    return [each for pool in origin.pools for each in cast("Any", pool)._transport._pool.connections]
+    """The idle clients' connections, as httpcore sees them. There is no public way to them."""
+    clients = [each.client for idle in upstream._idle.values() for each in idle]
+    return [each for client in clients for each in cast("Any", client)._transport._pool.connections]
 
 
 async def _serve(emulator: Emulator, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:
     await emulator.serve(await trio.open_tcp_listeners(0, host="127.0.0.1"), task_status=task_status)
 
 
-async def test_few_calls_use_one_pool_and_many_use_more() -> None:
+@in_virtual_time
+async def test_a_connection_is_used_again_and_one_that_is_idle_for_long_is_closed() -> None:
     emulator = Emulator(log=lambda _: None, epoch=lambda: 0.0, scenario=always("slow-head:100"))
     upstream = Upstream(connect_timeout=5.0)
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         await nursery.start(emulator.serve, listeners)
+        nursery.start_soon(upstream.tidy)
         url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/ListAvailableModels"
 
-        async def ask(times: int) -> None:
+        async def ask(times: int) -> list[Any]:
             async with trio.open_nursery() as tasks:
                 for _ in range(times):
                     tasks.start_soon(upstream.fetch, Call(method="GET", url=url, headers={}))
+            return _connections(upstream)
 
-        for _ in range(3):
-            await ask(1)
-        (origin,) = upstream._origins.values()
-        assert (len(origin.pools), origin.busy, len(_connections(upstream))) == (1, 0, 1)
-        await ask(_CALLS_A_POOL + 1)
-        assert (len(origin.pools), origin.busy) == (2, 0)
+        first = await ask(1)
+        assert await ask(1) == first
+        many = await ask(40)
+        assert len(many) == 40
+        assert first[0] in many
+        assert set(map(id, await ask(40))) == set(map(id, many))
+        await trio.sleep(_IDLE_SECONDS - 1)
+        assert len(await ask(1)) == 40
+        await trio.sleep(_IDLE_SECONDS - 1)
+        (last,) = await ask(1)
+        await trio.sleep(2 * _IDLE_SECONDS)
+        assert _connections(upstream) == []
+        assert last.is_closed()
         await upstream.aclose()
         nursery.cancel_scope.cancel()

@@ -16,14 +16,19 @@ _PATIENCE = 30.0
 
 
 class Process:
-    """A `stagewhisper` command that runs. `url` is what it said that it listens on; `lines` all that it said."""
+    """A `stagewhisper` command that runs. `url` is what it said that it listens on; `lines` all that it said.
 
-    def __init__(self, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    `module` is what stands for the command.
+    """
+
+    def __init__(
+        self, *arguments: str, environment: dict[str, str] | None = None, module: str = "adapters.cli"
+    ) -> None:
         self.lines: list[str] = []
         self._ready = threading.Event()
         self.url = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "adapters.cli", *arguments],
+            [sys.executable, "-m", module, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
