@@ -13,6 +13,7 @@ from quart_trio import QuartTrio
 
 from adapters.accounts import ACTIONS, Accounts, NotKept, UnknownAccount
 from adapters.recorder import Recorder
+from adapters.stopping import Stopping
 from adapters.telemetry import Telemetry
 from core.errors import ClientRequestError
 
@@ -33,12 +34,15 @@ def add_routes(
     accounts: Accounts,
     telemetry: Telemetry,
     recorder: Recorder | None,
+    stopping: Stopping,
     read_body: Callable[[], Awaitable[bytes]],
 ) -> None:
     """Add the routes to the application. `read_body` gives the present request's."""
 
     @app.get("/ready")
     async def ready() -> Response:
+        if stopping.has_begun:
+            return _json({"status": "the gateway is stopping"}, 503)
         if accounts.is_ready():
             return _json({"status": "ready"})
         return _json({"status": "no account can be used now"}, 503)

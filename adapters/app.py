@@ -19,7 +19,9 @@ from adapters.accounts import Accounts
 from adapters.connection import Connection, Lifespan, Reply, incoming
 from adapters.driver import Driver
 from adapters.outbox import Outbox
+from adapters.places import NoPlace, Places
 from adapters.recorder import OpenRecording, Recorder
+from adapters.stopping import EXPLANATION, Stopping
 from adapters.telemetry import Following, Telemetry
 from core.access import check_access, check_admin
 from core.anthropic import STATUS_OF_ERROR, MessagesRequest, parse_request
@@ -38,6 +40,9 @@ _EXCHANGE = "stagewhisper.exchange"
 _DETAIL = "stagewhisper.detail"
 _MESSAGES = "/v1/messages"
 _JSON = {"content-type": "application/json"}
+_BUSY = {**_JSON, "retry-after": "1"}
+"""With what comes of the gateway's own limits. They pass quickly, and clients that honour it need no backoff."""
+
 _OPEN = ("/health", "/ready")
 """What anyone may ask: both say one word."""
 
@@ -49,7 +54,13 @@ _CLOSING_SECONDS = 80.0
 
 
 def create_app(
-    config: Config, *, driver: Driver, accounts: Accounts, telemetry: Telemetry, recorder: Recorder | None = None
+    config: Config,
+    *,
+    driver: Driver,
+    accounts: Accounts,
+    telemetry: Telemetry,
+    stopping: Stopping,
+    recorder: Recorder | None = None,
 ) -> QuartTrio:
     """The gateway as an ASGI application."""
     app = QuartTrio("stagewhisper", static_folder=None)
@@ -60,10 +71,12 @@ def create_app(
         BACKGROUND_TASK_SHUTDOWN_TIMEOUT=_CLOSING_SECONDS,
     )  # fmt: skip
     app.url_map.merge_slashes = False  # it redirects; here, what is not a route is a 404
-    places = trio.CapacityLimiter(config.server.max_concurrent)
+    places = Places(config.server.max_concurrent, queue=config.server.max_queued, patience=config.connect_timeout)
 
     async def body_of(scope: Scope) -> bytes:
-        return await incoming(scope).body(idle=config.policy.idle, total=config.policy.total)
+        with trio.CancelScope() as reading, stopping.refusing(reading.cancel):
+            return await incoming(scope).body(patience=config.request_timeout)
+        raise ClientRequestError("", EXPLANATION, error_type="overloaded_error")
 
     def admit(scope: Scope, path: str) -> None:
         if path in _OPEN:
@@ -75,6 +88,19 @@ def create_app(
             check_admin(headers, admin_key=settings.admin_key, bind=settings.host, client=client, server=server)
         else:
             check_access(headers, api_keys=config.server.api_keys, client=client, server=server)
+            if stopping.has_begun:
+                raise ClientRequestError("", EXPLANATION, error_type="overloaded_error")
+
+    def end(scope: Scope, method: str, path: str, status: int) -> dict[str, str]:
+        """See to what every answer has, and to its line in the log; the headers that all have."""
+        if _EXCHANGE not in scope:  # an exchange writes its own line when it has ended
+            line = f"{_request_id(scope)} {method} {path[:100]!a}: {status}"
+            _log.info("%s%s", line, scope.get(_DETAIL, ""))
+        headers = {"request-id": _request_id(scope)}
+        if stopping.has_begun:
+            headers["connection"] = "close"
+            incoming(scope).hurry()
+        return headers
 
     async def messages(scope: Scope) -> Reply:
         policy = ask_for_delivery(config.policy, _headers(scope).get("x-stagewhisper-delivery"))
@@ -85,7 +111,7 @@ def create_app(
         scope[_EXCHANGE] = True
         recording = _recording(recorder, asked, parsed, policy)
         nursery = incoming(scope).nursery
-        nursery.start_soon(_exchange, driver, places, config, asked, policy, outbox, following, recording)
+        nursery.start_soon(_exchange, driver, places, nursery, stopping, asked, policy, outbox, following, recording)
         whole = await outbox.first()
         if whole is not None:
             return Reply(whole.status, whole.headers, whole.body)
@@ -101,8 +127,7 @@ def create_app(
             reply = _refuse(error, scope)
         except Exception as error:
             reply = _crash(error, scope)
-        _log_refusal(scope, "POST", _MESSAGES, reply.status)
-        return reply._replace(headers={**reply.headers, "request-id": _request_id(scope)})
+        return reply._replace(headers={**reply.headers, **end(scope, "POST", _MESSAGES, reply.status)})
 
     app.asgi_http_class = partial(  # type: ignore[assignment]  # used like a class
         Connection, routes={("POST", _MESSAGES): messages_alone}
@@ -114,8 +139,7 @@ def create_app(
 
     @app.after_request
     async def name_and_log(response: Response) -> Response:
-        response.headers["request-id"] = _request_id(_scope())
-        _log_refusal(_scope(), request.method, request.path, response.status_code)
+        response.headers.update(end(_scope(), request.method, request.path, response.status_code))
         return response
 
     async def read_body() -> bytes:
@@ -145,7 +169,7 @@ def create_app(
     async def health() -> Response:
         return _json({"status": "ok"})
 
-    admin.add_routes(app, accounts, telemetry, recorder, read_body)
+    admin.add_routes(app, accounts, telemetry, recorder, stopping, read_body)
 
     @app.errorhandler(ClientRequestError)
     async def refuse(error: ClientRequestError) -> Response:
@@ -165,8 +189,9 @@ def create_app(
 
 async def _exchange(
     driver: Driver,
-    places: trio.CapacityLimiter,
-    config: Config,
+    places: Places,
+    nursery: trio.Nursery,
+    stopping: Stopping,
     asked: Asked,
     policy: Policy,
     outbox: Outbox,
@@ -174,19 +199,29 @@ async def _exchange(
     recording: AbstractContextManager[OpenRecording | None],
 ) -> None:
     """Run one exchange in its place. Whatever becomes of it, the view is let go and one line is logged."""
-    place = object()
+    scope = trio.CancelScope()
+
+    def stop() -> None:
+        # At once: what is cancelled may have a refresh of a token to wait for.
+        _fail(outbox, "overloaded_error", EXPLANATION, asked.request_id)
+        scope.cancel()
+
+    def refuse() -> None:
+        following.outcome = Outcome.NO_PLACE
+        stop()
+
     try:
-        with trio.move_on_after(config.connect_timeout) as waiting:
-            await places.acquire_on_behalf_of(place)
-        if waiting.cancelled_caught:
-            problem = f"{places.borrowed_tokens} requests are being answered already (server.maxConcurrent)"
-            following.outcome = Outcome.NO_PLACE
-            return _fail(outbox, "overloaded_error", problem, asked.request_id)
-        try:
-            with recording as recorded:
-                await driver.drive(asked, policy, outbox, following, recorded)
-        finally:
-            places.release_on_behalf_of(place)
+        with scope:
+            with stopping.refusing(refuse):
+                place = await places.take(nursery)
+            try:
+                with stopping.ending(stop), recording as recorded:
+                    await driver.drive(asked, policy, outbox, following, recorded)
+            finally:
+                place.cancel()
+    except NoPlace as problem:
+        following.outcome = Outcome.NO_PLACE
+        _fail(outbox, "overloaded_error", str(problem), asked.request_id)
     except Exception as error:
         _log.exception("request %s: a bug of the gateway", asked.request_id, exc_info=error)
         following.outcome = Outcome.BUG
@@ -232,12 +267,13 @@ def _ask(parsed: MessagesRequest, config: Config, scope: Scope) -> Asked:
 
 def _fail(outbox: Outbox, error_type: str, message: str, request_id: str) -> None:
     body = encode_error(error_type, message, request_id)
-    whole = WholeAnswer(status=STATUS_OF_ERROR[error_type], headers=_JSON, body=body)
+    headers = _BUSY if error_type == "overloaded_error" else _JSON
+    whole = WholeAnswer(status=STATUS_OF_ERROR[error_type], headers=headers, body=body)
     outbox.fail(whole, encode_events([Error(ErrorDetail(error_type, message), request_id)]))
 
 
 def _refuse(error: ClientRequestError, scope: Scope) -> Reply:
-    headers = dict(_JSON)
+    headers = dict(_BUSY if error.error_type == "overloaded_error" else _JSON)
     if error.error_type == "authentication_error":
         headers["x-should-retry"] = "false"  # Claude Code tries a 401 eleven times otherwise
     # The problem may quote the client, so the log has it only where it is the name of a model.
@@ -253,12 +289,6 @@ def _crash(error: Exception, scope: Scope) -> Reply:
 
 def _error(error_type: str, message: str, headers: dict[str, str], scope: Scope) -> Reply:
     return Reply(STATUS_OF_ERROR[error_type], headers, encode_error(error_type, message, _request_id(scope)))
-
-
-def _log_refusal(scope: Scope, method: str, path: str, status: int) -> None:
-    """Write the line of a request that was no exchange; one of those writes its own when it has ended."""
-    if _EXCHANGE not in scope:
-        _log.info("%s%s", f"{_request_id(scope)} {method} {path[:100]!a}: {status}", scope.get(_DETAIL, ""))
 
 
 def _response(reply: Reply) -> Response:

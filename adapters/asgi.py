@@ -35,8 +35,9 @@ def _load() -> Gateway:
             sys.exit(explain_state(problem))
         except RecorderError as problem:
             sys.exit(str(problem))
-    speak_http1_alone()
-    return Gateway(config)
+    gateway = Gateway(config)
+    speak_http1_alone(gateway.limits, stop=gateway.stopping.begin)
+    return gateway
 
 
 app = _load().app

@@ -194,7 +194,8 @@ def _serve(options: argparse.Namespace) -> None:
     if (record := _record_folder(options)) is not None:
         config = record_into(config, record)
     warn_of(_check_token_files(config))
-    listener, url = _listen(config.server.host, config.server.port)
+    has_tls = _check_certificate(config)
+    listener, url = _listen(config.server.host, config.server.port, tls=has_tls, send_timeout=config.send_timeout)
 
     async def run() -> None:
         gateway = Gateway(config)
@@ -219,6 +220,7 @@ def _check(options: argparse.Namespace) -> None:
     config = _load(options.config)
     if problems := _check_token_files(config):
         raise Unusable("\n".join(problems))
+    _check_certificate(config)
     try:
         recordings = check_recordings(config)
     except RecorderError as problem:
@@ -380,15 +382,28 @@ def _record_folder(options: argparse.Namespace) -> str | None:
         raise Unusable(f"--record: {wrong}") from None
 
 
-def _listen(host: str, port: int) -> tuple[socket.socket, str]:
+def _check_certificate(config: Config) -> bool:
+    """Whether there is TLS. Where there is, its files can be used."""
+    from adapters.certificates import CertificateUnusable, check_certificate
+
+    if config.server.tls_cert_file is None or config.server.tls_key_file is None:
+        return False
+    try:
+        check_certificate(config.server.tls_cert_file, config.server.tls_key_file)
+    except CertificateUnusable as problem:
+        raise Unusable(str(problem)) from None
+    return True
+
+
+def _listen(host: str, port: int, *, tls: bool = False, **options: float) -> tuple[socket.socket, str]:
     """A listening socket and its URL."""
     from adapters.serve import CannotListen, listen, url_of
 
     try:
-        listener = listen(host, port)
+        listener = listen(host, port, **options)
     except CannotListen as problem:
         raise Unusable(str(problem)) from None
-    return listener, url_of(listener)
+    return listener, url_of(listener, tls=tls)
 
 
 def _listen_here(bind: str) -> tuple[socket.socket, str]:

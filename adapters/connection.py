@@ -34,6 +34,9 @@ MAX_BODY_BYTES: Final = 32_000_000
 MAX_HELD_BYTES: Final = 1 << 29
 """How much of bodies that are not whole yet is held for all clients together: 16 of the largest."""
 
+SLOWEST_BODY: Final = 16 * 1024
+"""Bytes a second that a body has to come at in the end: the largest one may take half an hour, over ISDN."""
+
 _LINGER_SECONDS = 5.0
 """How long an early answer waits for a body that nobody wants (nginx lingers for as long)."""
 
@@ -62,6 +65,7 @@ class Incoming:
         self._more = trio.Event()
         self._complete = False
         self._unwanted = False
+        self._linger = _LINGER_SECONDS
 
     def take(self, data: bytes, *, more: bool) -> None:
         """Take in a piece. Past the limits nothing is kept."""
@@ -77,22 +81,24 @@ class Incoming:
         self._complete = not more
         self._more.set()
 
-    async def body(self, *, idle: float, total: float) -> bytes:
-        """The whole body. Each piece of it must come within `idle` seconds, all of it within `total`.
+    async def body(self, *, patience: float) -> bytes:
+        """The whole body. Each piece of it must come within `patience` seconds, and it at `SLOWEST_BODY` after these.
 
         Raises:
             ClientRequestError: it is over the limit (413), as declared or as it turned out, it stalled (400), or
                 there is no room for it beside all others (529).
         """
-        deadline = trio.current_time() + total
+        began = trio.current_time()
         while not (self._complete or self._too_large or self._no_room):
             self._more = trio.Event()
-            with trio.move_on_at(min(deadline, trio.current_time() + idle)) as waiting:
+            last = trio.current_time()
+            earned = began + len(self._body) / SLOWEST_BODY
+            with trio.move_on_at(min(earned, last) + patience) as waiting:
                 await self._more.wait()
-            if waiting.cancelled_caught and trio.current_time() >= deadline:
-                raise ClientRequestError("", f"the request's body took {total:g} seconds (timeouts.totalMs)")
             if waiting.cancelled_caught:
-                raise ClientRequestError("", f"the request's body stalled for {idle:g} seconds (timeouts.idleMs)")
+                how = "stalled" if earned >= last else f"came at less than {SLOWEST_BODY} bytes a second"
+                problem = f"the request's body {how} for {patience:g} seconds (timeouts.requestMs)"
+                raise ClientRequestError("", problem)
         if self._too_large:
             raise ClientRequestError(
                 "", f"the request's body is larger than {MAX_BODY_BYTES} bytes", error_type="request_too_large"
@@ -110,6 +116,10 @@ class Incoming:
         self._held.total -= len(self._body)
         self._body.clear()
 
+    def hurry(self) -> None:
+        """Let no early answer wait for long: the gateway is stopping."""
+        self._linger = _LINGER_SECONDS / 5
+
     async def discard(self) -> None:
         """Let what is left of the body come, and keep nothing of it. A client that takes too long is not waited for.
 
@@ -118,7 +128,7 @@ class Incoming:
         """
         self._unwanted = True
         self.drop()
-        with trio.move_on_after(_LINGER_SECONDS):
+        with trio.move_on_after(self._linger):
             while not self._complete:
                 self._more = trio.Event()
                 await self._more.wait()

@@ -80,7 +80,7 @@ class Driver:
             for notice in step.notices:
                 if isinstance(notice, dialogue.Deliver):
                     await turns.settle()
-                    outbox.send(sse.encode_events(notice.events))
+                    await outbox.send(sse.encode_events(notice.events))
                 else:
                     listener.hear(notice)
                     turns.hear(notice)

@@ -15,8 +15,10 @@ from adapters.accounts import Accounts
 from adapters.app import create_app
 from adapters.configfile import default_state_path
 from adapters.driver import Driver
+from adapters.http1 import Limits
 from adapters.keeping import Keeper
 from adapters.recorder import Recorder
+from adapters.stopping import Stopping
 from adapters.stores import MemoryStore, SqliteStore, Store, StoreError
 from adapters.telemetry import Telemetry
 from adapters.tokens import TokenError, TokenFile, TokenUnreadable, check_writable
@@ -35,6 +37,8 @@ class Gateway:
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.stopping = Stopping(config.server.drain)
+        self.limits = Limits(head=config.request_timeout, send=config.send_timeout)
         self._upstream = Upstream(connect_timeout=config.connect_timeout)
         self._tokens = {provider.id: self._token_file(provider) for provider in config.providers}
         self._keeper = Keeper(make_store(config), log=_log.warning)
@@ -56,6 +60,7 @@ class Gateway:
             driver=driver,
             accounts=self._accounts,
             telemetry=self._telemetry,
+            stopping=self.stopping,
             recorder=self._recorder,
         )
         self.app.before_serving(self._start)
@@ -97,6 +102,7 @@ class Gateway:
         """What goes on beside the requests."""
         with self._background:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(_go_on, self.stopping.run)
                 nursery.start_soon(_go_on, self._keeper.run)
                 nursery.start_soon(_go_on, self._accounts.watch)
                 nursery.start_soon(_go_on, self._upstream.tidy)

@@ -6,25 +6,32 @@ that is not ASCII, or settings that are no base64 raise in the task that reads, 
 WebSocket handshake keeps its connection for as long as the client likes, and holds up a stop. No client of the
 Messages API needs either, so neither is there: both are answered as the HTTP/1.1 requests that they also are.
 
-Three more things are mended here. A connection whose client left while more bytes than its request had come waits
-for an answer that nobody will finish, for ever. One that was closed after its last answer keeps its descriptor until
-the keep-alive time has passed. And a send to a client that reads a byte now and then cannot be cancelled by anyone.
+More things are mended here. While more bytes than its request have come from a client, nobody sees it leave, and its
+connection waits for an answer that nobody will finish, for ever. One that was closed after its last answer keeps its
+descriptor until the keep-alive time has passed. Sends are shielded from being cancelled and have no limit, so that a
+client which reads a byte now and then, or nothing, keeps its connection, and a stop of the server, for as long as it
+likes; TLS's goodbye is such a send too. And the head of a request has only what the keep-alive time left of itself.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import socket
 import weakref
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
+import msgspec
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio import run as hypercorn_run
 from hypercorn.trio import tcp_server
+from hypercorn.trio.worker_context import EventWrapper, WorkerContext
 
 from adapters import ambient
 from core.sse import encode_error
@@ -32,7 +39,45 @@ from core.sse import encode_error
 _log = logging.getLogger("stagewhisper.server")
 
 _CLEANUP_SECONDS = 1.0
-"""To cancel a timer takes no time at all; but nothing that is shielded goes without a bound."""
+"""To cancel a timer takes no time at all, nor does a goodbye; but nothing that is shielded goes without a bound."""
+
+_CROSSING_SECONDS = 0.25
+"""How long an idle connection is kept when the server stops: a request that is on its way is told so, not reset."""
+
+_AHEAD_BYTES = 64 * 1024
+"""How much is read of what comes behind a request that is being answered. Behind that, nobody is seen to leave."""
+
+SEND_BYTES: Final = 64 * 1024
+"""What a client has to take in the time that it has to take something: so much at once is what is read at most, too."""
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long clients may take, in seconds: to send a head, and to take the next `SEND_BYTES` of what they are sent.
+
+    A head's time begins with its first byte.
+    """
+
+    head: float
+    send: float
+
+
+class ReadAhead(Event):
+    """A connection's wish that what comes behind the request which is being answered be read, within bounds."""
+
+
+class _Turn(EventWrapper):
+    """Hypercorn's wait for the turn of a request that came ahead. It reads nothing then, and sees no client leave."""
+
+    def __init__(self, send: Callable[[Event], Awaitable[None]]) -> None:
+        super().__init__()
+        self._send = send
+
+    async def wait(self) -> None:
+        """Wait for the turn, or until the client has left, which cancels this."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._send, ReadAhead())
+            await super().wait()
+            nursery.cancel_scope.cancel()
 
 
 class Http1(H11Protocol):
@@ -43,6 +88,9 @@ class Http1(H11Protocol):
         super().__init__(*arguments[:9])
         self._is_over = False
         self._reading = trio.CancelScope()
+        self.can_read = _Turn(self.send)
+        self.is_in_head = False
+        """Whether a part of a request's head has come, and no more."""
 
     async def handle(self, event: Event) -> None:
         """Take in what happened to the connection. What goes wrong with it ends this connection alone."""
@@ -57,6 +105,7 @@ class Http1(H11Protocol):
         elif not self._is_over:
             with trio.CancelScope() as self._reading:
                 await self._handle(event)
+                await self._look_for_head()
 
     async def _handle(self, event: Event) -> None:
         try:
@@ -67,6 +116,13 @@ class Http1(H11Protocol):
             _log.exception("a connection ended by a bug of the server")
             await super().handle(Closed())
             await self.send(Closed())
+
+    async def _look_for_head(self) -> None:
+        """Give a head that has begun its own time, once."""
+        has_begun = self.stream is None and not self._is_over and self.connection.trailing_data[0] != b""
+        if has_begun and not self.is_in_head:
+            self.is_in_head = True
+            await self.send(Updated(idle=True))  # which begins the time anew
 
     async def _stop_idling(self) -> None:
         """Let the connection go: hypercorn keeps it, and its descriptor, while the timer for idle ones runs."""
@@ -93,12 +149,22 @@ class Http1(H11Protocol):
 
     async def _create_stream(self, request: Any) -> None:
         """Hand a request (h11's) on without what it says of another protocol."""
+        self.is_in_head = False
         headers = [(name, value) for name, value in request.headers.raw_items() if name.lower() != b"upgrade"]
         await super()._create_stream(dataclasses.replace(request, headers=headers))
 
 
 class Server(tcp_server.TCPServer):
-    """One connection, as hypercorn serves it, that can be cut, and whose failure is its own."""
+    """One connection, as hypercorn serves it, that can be cut, that has limits, and whose failure is its own."""
+
+    protocol: Http1  # type: ignore[assignment]  # what stands in for hypercorn's
+
+    def __init__(self, limits: Limits, *arguments: Any) -> None:
+        """Take what that takes, after the limits."""
+        super().__init__(*arguments)
+        self._limits = limits
+        if isinstance(self.context, Context):
+            self.context.graceful_timeout = self.config.graceful_timeout
 
     async def run(self) -> None:
         """Serve the connection to its end."""
@@ -110,10 +176,98 @@ class Server(tcp_server.TCPServer):
         finally:
             _connections.discard(self)
 
+    async def _read_data(self) -> None:
+        """Read on to the connection's end, or until this is cancelled, which ends what is being sent as well."""
+        try:
+            await super()._read_data()
+        finally:
+            self.cut()
+
+    async def _read_ahead(self) -> None:
+        """Read what a client sends before it has its answer, up to a bound; and see whether it leaves."""
+        room = _AHEAD_BYTES
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while data := await self.stream.receive_some(room):
+                self.protocol.connection.receive_data(bytes(data))
+                if (room := room - len(data)) == 0:
+                    return
+        await self.protocol.handle(Closed())
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send, or do to the connection what the protocol wants."""
+        if isinstance(event, ReadAhead):
+            await self._read_ahead()
+            return
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+            return
+        async with self.send_lock:
+            try:
+                for start in range(0, len(event.data), SEND_BYTES):
+                    # Shielded, as hypercorn has it: an error that ends a stream goes out although all is cancelled.
+                    with trio.fail_after(self._limits.send, shield=True):
+                        await self.stream.send_all(event.data[start : start + SEND_BYTES])
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await self.protocol.handle(Closed())
+            except trio.TooSlowError:
+                _log.warning("a client that took less than %d bytes in %g s was cut off", SEND_BYTES, self._limits.send)
+                self.cut()
+                await self.protocol.handle(Closed())
+
+    async def _idle_timeout(self) -> None:
+        """Close the connection when there is no request in it for too long, or its head takes too long."""
+        with trio.move_on_after(self._limits.head if self.protocol.is_in_head else self.config.keep_alive_timeout):
+            await self.context.terminated.wait()
+            await trio.sleep(_CROSSING_SECONDS)
+        with trio.CancelScope(shield=True):
+            await self._initiate_server_close()
+
+    async def _initiate_server_close(self) -> None:
+        with trio.move_on_after(_CLEANUP_SECONDS):
+            await super()._initiate_server_close()
+
+    async def _close(self) -> None:
+        with trio.move_on_after(_CLEANUP_SECONDS):
+            await super()._close()
+
+    @property
+    def is_greeting(self) -> bool:
+        """Whether TLS is still being agreed on."""
+        return not hasattr(self, "protocol")
+
     def cut(self) -> None:
         """End it now, in the middle of a send too."""
         with suppress(OSError, AttributeError):
-            self.stream.socket.shutdown(socket.SHUT_RDWR)
+            getattr(self.stream, "transport_stream", self.stream).socket.shutdown(socket.SHUT_RDWR)
+
+
+class _Terminated(EventWrapper):
+    """Hypercorn's word that it takes no new connections, passed on."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    async def set(self) -> None:
+        """Say so."""
+        await super().set()
+        self._tell()
+
+
+class Context(WorkerContext):
+    """What a server's connections share: whether it stops. It tells, with the seconds that they have left then."""
+
+    def __init__(self, tell: Callable[[float], None], max_requests: int | None) -> None:
+        """Take what that takes, after whom to tell."""
+        super().__init__(max_requests)
+        self.graceful_timeout = math.inf  # the first connection knows; without one there is nothing to end
+        self.terminated = _Terminated(lambda: self._stop(tell))
+
+    def _stop(self, tell: Callable[[float], None]) -> None:
+        for connection in list(_connections):
+            if connection.context is self and connection.is_greeting:
+                connection.cut()  # it would hold up the stop, and there is nothing in it yet
+        tell(self.graceful_timeout)
 
 
 _connections: weakref.WeakSet[Server] = weakref.WeakSet()
@@ -125,7 +279,11 @@ def cut_connections() -> None:
         connection.cut()
 
 
-def speak_http1_alone() -> None:
-    """Have hypercorn's connections be like this from now on, in this process."""
+def speak_http1_alone(limits: Limits, *, stop: Callable[[float], None]) -> None:
+    """Have the connections of servers that hypercorn begins from now on, in this process, be like this.
+
+    `stop` is called when such a server stops, with the seconds after which it cuts its connections.
+    """
+    hypercorn_run.WorkerContext = partial(Context, stop)  # type: ignore[assignment, attr-defined]  # as below
     tcp_server.ProtocolWrapper = Http1  # type: ignore[assignment, attr-defined]  # used like it
-    hypercorn_run.TCPServer = Server  # type: ignore[attr-defined]  # not exported, and used like it
+    hypercorn_run.TCPServer = partial(Server, limits)  # type: ignore[assignment, attr-defined]  # not exported, and used like it

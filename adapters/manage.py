@@ -5,6 +5,7 @@ Both ways lead to the same state: a gateway takes in within a second what anothe
 
 from __future__ import annotations
 
+import ssl
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ import trio
 
 from adapters import ambient
 from adapters.accounts import Accounts, NotKept, UnknownAccount
+from adapters.certificates import CertificateUnusable, trust_in
 from adapters.gateway import explain_state, make_store
 from adapters.keeping import Keeper
 from adapters.logs import on_one_line
@@ -67,6 +69,8 @@ async def manage(
         Unmanageable: it cannot be done.
     """
     found = local_url(config.server.host, config.server.port)
+    if found is not None and config.server.tls_cert_file is not None:
+        found = f"https{found.removeprefix('http')}"
     if url is not None:
         try:
             found = "".join(split_url(url))
@@ -74,8 +78,10 @@ async def manage(
             raise Unmanageable(f"--url: {error}") from None
     notes = []
     if found is not None:
+        # The configuration's own gateway is known by its certificate, as is one on this machine.
+        trust = _trust(config) if url is None or is_loopback(urlsplit(found).hostname or "") else None
         try:
-            rendered = await _manage_through(found, config.server.admin_key, action, account_id)
+            rendered = await _manage_through(found, config.server.admin_key, action, account_id, trust)
             return rendered, "" if url is not None else f"from the gateway on {found}"
         except Unreachable as error:
             if url is not None:
@@ -85,7 +91,9 @@ async def manage(
     return rendered, "\n".join([*notes, *troubles])
 
 
-async def _manage_through(url: str, admin_key: str | None, action: str | None, account_id: str) -> list[dict[str, Any]]:
+async def _manage_through(
+    url: str, admin_key: str | None, action: str | None, account_id: str, trust: ssl.SSLContext | None
+) -> list[dict[str, Any]]:
     """That, from the gateway at a base URL.
 
     Raises:
@@ -100,7 +108,8 @@ async def _manage_through(url: str, admin_key: str | None, action: str | None, a
     method, address = "GET" if action is None else "POST", f"{url.rstrip('/')}/admin/accounts{target}"
     call = Call(method=method, url=address, headers=headers, body=b"")
     # A proxy has no business with an address of this machine, nor with the key that goes there.
-    upstream = Upstream(connect_timeout=_PATIENCE, proxies=not is_loopback(urlsplit(url).hostname or ""))
+    is_here = is_loopback(urlsplit(url).hostname or "")
+    upstream = Upstream(connect_timeout=_PATIENCE, proxies=not is_here, trust=trust)
     try:
         with trio.fail_after(_PATIENCE):
             status, body = await upstream.fetch(call, max_bytes=_MAX_BYTES)
@@ -121,6 +130,15 @@ async def _manage_through(url: str, admin_key: str | None, action: str | None, a
         sent = "none was sent" if admin_key is None else "that of the configuration was sent"
         problem = f"{problem} ({sent}; --config names another configuration)"
     raise Unmanageable(f"{url} answered {status}: {problem}")
+
+
+def _trust(config: Config) -> ssl.SSLContext | None:
+    if config.server.tls_cert_file is None:
+        return None
+    try:
+        return trust_in(config.server.tls_cert_file)
+    except CertificateUnusable as problem:
+        raise Unmanageable(str(problem)) from None
 
 
 async def _manage_stored(config: Config, action: str | None, account_id: str) -> tuple[list[dict[str, Any]], list[str]]:

@@ -1,17 +1,26 @@
 """What one client is sent: a whole answer, or a stream that begins when there is something to send.
 
-The exchange's driver fills it, the view empties it. A stream whose driver ended without ending it is cut: its
-reader gets an exception, so that the connection is dropped and no client takes the rest for whole.
+The exchange's driver fills it, the view empties it, and a driver that is far ahead of its view waits: so a client
+that reads slowly slows down the reading of the service's answer, and costs no more memory than a fast one. A stream
+whose driver ended without ending it is cut: its reader gets an exception, so that the connection is dropped and no
+client takes the rest for whole.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
+from typing import Final
 
 import trio
 
 from core.dialogue import WholeAnswer
+
+MAX_AHEAD_BYTES: Final = 64 * 1024
+"""How far a driver may be ahead of its view when it adds to a stream: what one read from the service gives at most.
+
+With less, a client that keeps up would make the two take turns; more keeps nobody from anything.
+"""
 
 
 class StreamBroken(Exception):
@@ -25,10 +34,13 @@ class Outbox:
         self._begun = trio.Event()
         self._whole: WholeAnswer | None = None
         self._ended = False
+        self._ahead = 0
+        self._is_read = True
+        self._taken = trio.Event()
         self._send: trio.MemorySendChannel[bytes]
         self._receive: trio.MemoryReceiveChannel[bytes]
-        # Unbounded, for all that is ever in it is one answer of bounded size and a ping now and then; so a
-        # client that reads slowly keeps no one from noticing that it left.
+        # A channel counts pieces and not bytes, so its own limit is of no use here. And an error that ends a stream,
+        # or its end, never waits for whoever reads it.
         self._send, self._receive = trio.open_memory_channel[bytes](math.inf)
 
     async def first(self) -> WholeAnswer | None:
@@ -42,13 +54,33 @@ class Outbox:
         Raises:
             StreamBroken: the stream was not ended.
         """
-        async for chunk in self._receive:
-            yield chunk
+        try:
+            async for chunk in self._receive:
+                self._take(len(chunk))
+                yield chunk
+        finally:
+            self._is_read = False  # nobody waits for a view that is gone
+            self._take(0)
         if not self._ended:
             raise StreamBroken
 
-    def send(self, data: bytes) -> None:
-        """Add to the stream, which this begins."""
+    def _take(self, size: int) -> None:
+        self._ahead -= size
+        self._taken.set()
+
+    async def send(self, data: bytes) -> None:
+        """Add to the stream, which this begins. Waits first until the view has no more than `MAX_AHEAD_BYTES` to take.
+
+        What is sent at once is never divided, however large it is.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while self._is_read and self._ahead > MAX_AHEAD_BYTES:
+            self._taken = trio.Event()
+            await self._taken.wait()
+        self._add(data)
+
+    def _add(self, data: bytes) -> None:
+        self._ahead += len(data)
         self._send.send_nowait(data)
         self._begun.set()
 
@@ -58,9 +90,11 @@ class Outbox:
         self.end()
 
     def fail(self, whole: WholeAnswer, event: bytes) -> None:
-        """Give an error: as the whole answer, or as the last event of a stream that has begun."""
+        """Give an error: as the whole answer, or as the last event of a stream that has begun; none after the end."""
+        if self._ended:
+            return
         if self._begun.is_set():
-            self.send(event)
+            self._add(event)
             self.end()
         else:
             self.answer(whole)

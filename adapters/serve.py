@@ -20,25 +20,28 @@ import trio
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.typing import ASGIFramework
 
+from adapters.descriptors import explain_shortage, raise_limit
 from adapters.gateway import Gateway
-from adapters.http1 import cut_connections, speak_http1_alone
+from adapters.http1 import SEND_BYTES, cut_connections, speak_http1_alone
+from core.config import Config
 
 _log = logging.getLogger("stagewhisper")
-
-_UNREAD_LIMIT_MS = 60_000
-"""How long sent bytes may stay unacknowledged before the connection is dropped."""
 
 _BACKLOG = 1024
 _KEEP_ALIVE_SECONDS = 75.0
 """Longer than clients keep an idle connection (httpx 5 s, node 4 s), so that they close first and never race us."""
 
 
+_LAST_SECONDS = 5.0
+"""How long the last errors of a stop may take to their clients: a thousand at once took one and a half of them."""
+
+
 class CannotListen(Exception):
     """An address cannot be listened on. The text says why, in one line."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 takes a free one.
+def listen(host: str, port: int, *, send_timeout: float = 60.0) -> socket.socket:
+    """A listening socket; port 0 takes a free one. A client may leave what it is sent unread for that many seconds.
 
     Raises:
         CannotListen: the port is taken, or the address is not this machine's.
@@ -55,10 +58,12 @@ def listen(host: str, port: int) -> socket.socket:
         if sys.platform != "win32":  # there it would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Accepted sockets inherit both. The first is for what a client that vanished never acknowledges although
+        # nothing is being sent; the second, for memory: a system holds megabytes for a client that does not read.
         if sys.platform == "linux":
-            # Hypercorn shields its sends from cancellation: a client that stays connected and stops reading would
-            # hold its task, and a stop of the server, for ever. Accepted sockets inherit this.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNREAD_LIMIT_MS)
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(send_timeout * 1000))
+        if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, SEND_BYTES)
         listener.bind(address)
         listener.listen(_BACKLOG)
     except OSError as error:
@@ -67,36 +72,45 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, *, tls: bool = False) -> str:
     """The base URL under which a client on this machine reaches a listening socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 async def serve(gateway: Gateway, listener: socket.socket, *, announce: Callable[[], None] = lambda: None) -> None:
     """Serve a gateway until a signal says to stop, then let running requests end for its configured time.
 
+    Those that have not ended then are sent an error; a client that does not take it is cut off soon.
     `announce` is called when requests are answered. A second signal ends everything at once.
     """
-    speak_http1_alone()
+    server = gateway.config.server
+    if shortage := explain_shortage(raise_limit(), running=server.max_concurrent, waiting=server.max_queued):
+        _log.warning("%s", shortage)
+    speak_http1_alone(gateway.limits, stop=gateway.stopping.begin)
+    patience = server.drain + _LAST_SECONDS
     async with trio.open_nursery() as nursery:
         stop = trio.Event()
         await nursery.start(_heed_signals, stop, nursery.cancel_scope)
-        nursery.start_soon(_cut_late, stop, gateway.config.server.drain)
+        nursery.start_soon(_cut_late, stop, patience)
         async with trio.open_nursery() as serving:
-            config = _hypercorn_config(listener, gateway.config.server.drain)
+            config = _hypercorn_config(listener, gateway.config, patience)
             app = cast("ASGIFramework", gateway.app)
             await serving.start(partial(hypercorn.trio.serve, app, config, shutdown_trigger=stop.wait))
             announce()
         nursery.cancel_scope.cancel()
 
 
-def _hypercorn_config(listener: socket.socket, drain: float) -> HypercornConfig:
+def _hypercorn_config(listener: socket.socket, settings: Config, patience: float) -> HypercornConfig:
     """Hypercorn's settings, each of which is decided here. It takes the socket over."""
     config = HypercornConfig()
+    config.certfile = settings.server.tls_cert_file
+    config.keyfile = settings.server.tls_key_file
+    config.ssl_handshake_timeout = settings.request_timeout
     config.bind = [f"fd://{listener.detach()}"]
     config.backlog = _BACKLOG
-    config.graceful_timeout = drain
+    config.graceful_timeout = patience
     config.shutdown_timeout = 90.0  # writing a token back may wait for its lock, and for the disk
     config.keep_alive_timeout = _KEEP_ALIVE_SECONDS
     config.read_timeout = None  # it would end long answers, during which a client sends nothing
@@ -108,10 +122,10 @@ def _hypercorn_config(listener: socket.socket, drain: float) -> HypercornConfig:
     return config
 
 
-async def _cut_late(stop: trio.Event, drain: float) -> None:
+async def _cut_late(stop: trio.Event, patience: float) -> None:
     """End what still sends when the time is over: hypercorn's own cancelling does not reach it."""
     await stop.wait()
-    await trio.sleep(drain)
+    await trio.sleep(patience)
     cut_connections()
 
 

@@ -55,13 +55,14 @@ class _Idle(NamedTuple):
 class Upstream:
     """HTTP calls to the service's addresses. `connect_timeout` is in seconds.
 
-    `proxies`: whether the environment's proxy variables are honoured.
+    `proxies`: whether the environment's proxy variables are honoured. `trust`: in whom, other than in everyone for whom
+    an authority of the usual ones vouches.
     """
 
-    def __init__(self, *, connect_timeout: float, proxies: bool = True) -> None:
+    def __init__(self, *, connect_timeout: float, proxies: bool = True, trust: ssl.SSLContext | None = None) -> None:
         self._proxies = proxies
         self._idle: dict[str, deque[_Idle]] = {}
-        self._tls: ssl.SSLContext | None = None
+        self._tls = trust
         # Waiting for bytes is bounded by the exchange, which knows what it waits for.
         self._timeout = httpx.Timeout(None, connect=connect_timeout)
 
@@ -210,7 +211,18 @@ def _explain(call: Call, error: Exception) -> str:
     what = type(error).__name__
     if isinstance(error, httpx.TransportError) and not isinstance(error, httpx.LocalProtocolError) and str(error):
         what = f"{what}: {str(error).splitlines()[0][:200]}"
+    elif (reason := _tls_reason(error)) is not None:
+        what = f"{what}: {reason}"
     try:
         return f"{_origin(call)}: {what}"
     except httpx.InvalidURL:
         return what
+
+
+def _tls_reason(error: BaseException | None) -> str | None:
+    """What TLS says is wrong, such as CERTIFICATE_VERIFY_FAILED. Httpx passes the cause on, and no word of it."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return error.reason
+        error = error.__cause__ or error.__context__  # httpcore raises its own `from None`
+    return None

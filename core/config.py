@@ -52,7 +52,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Where the gateway listens, to whom it answers, and how much at once. `drain` is in seconds.
 
     Without `api_keys` it answers everyone who reaches it, which `parse_config` accepts on a loopback host alone.
-    `admin_key` is none of them; without one, `access.check_admin` says who may look and act.
+    `admin_key` is none of them; without one, `access.check_admin` says who may look and act. There are both of the
+    files for TLS, or none of them.
     """
 
     host: str = "127.0.0.1"
@@ -60,7 +61,10 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     api_keys: tuple[str, ...] = ()
     admin_key: str | None = None
     max_concurrent: int = 256
+    max_queued: int = 256
     drain: float = 30.0
+    tls_cert_file: str | None = None
+    tls_key_file: str | None = None
 
     def __repr__(self) -> str:
         admin = "" if self.admin_key is None else " and an admin key"
@@ -83,11 +87,17 @@ class RecordingSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole configuration, with every default filled in. `connect_timeout` is in seconds."""
+    """The whole configuration, with every default filled in. The time-outs here are in seconds.
+
+    `connect_timeout` is the service's. Clients have `request_timeout` to send something of a request, and
+    `send_timeout` to take something of what they are sent.
+    """
 
     server: Server
     policy: Policy
     connect_timeout: float
+    request_timeout: float
+    send_timeout: float
     state: State
     recording: RecordingSettings
     health: HealthPolicy
@@ -140,9 +150,11 @@ def parse_config(
     """
     problems: list[Problem] = []
     root = Section("", document, problems)
-    server = _read_server(root.section("server"), environment, bind)
+    server = _read_server(root.section("server"), environment, bind, home)
     timeouts = root.section("timeouts")
     connect_timeout = timeouts.get("connectMs", seconds(1, _DAY), 10.0)
+    request_timeout = timeouts.get("requestMs", seconds(1, _DAY), 60.0)
+    send_timeout = timeouts.get("sendMs", seconds(1, _DAY), 60.0)
     policy = _read_policy(root, timeouts, root.section("pings"))
     state = _read_state(root.section("state"), home)
     recording = _read_recording(root.section("recording"), home)
@@ -157,6 +169,8 @@ def parse_config(
         server=server,
         policy=policy,
         connect_timeout=connect_timeout,
+        request_timeout=request_timeout,
+        send_timeout=send_timeout,
         state=state,
         recording=recording,
         health=health,
@@ -237,7 +251,7 @@ def _read_health(health: Section) -> HealthPolicy:
 # --- the server ------------------------------------------------------------------------------------------------
 
 
-def _read_server(server: Section, environment: Mapping[str, str], bind: str | None) -> Server:
+def _read_server(server: Section, environment: Mapping[str, str], bind: str | None, home: str) -> Server:
     default = Server()
     host, port = server.get("bind", _read_bind, (default.host, default.port))
     if bind is not None:
@@ -259,7 +273,9 @@ def _read_server(server: Section, environment: Mapping[str, str], bind: str | No
     if admin_key is not None and admin_key in api_keys:
         server.refuse("adminKey", "expected a key that no client has, got one of apiKeys")
     max_concurrent = server.get("maxConcurrent", whole_number(1, 100_000), default.max_concurrent)
+    max_queued = server.get("maxQueued", whole_number(0, 100_000), default.max_queued)
     drain = server.get("drainMs", seconds(0, _DAY), default.drain)
+    tls_cert_file, tls_key_file = _read_tls(server, home)
     server.close()
     return Server(
         host=host,
@@ -267,8 +283,22 @@ def _read_server(server: Section, environment: Mapping[str, str], bind: str | No
         api_keys=tuple(api_keys),
         admin_key=admin_key,
         max_concurrent=max_concurrent,
+        max_queued=max_queued,
         drain=drain,
+        tls_cert_file=tls_cert_file,
+        tls_key_file=tls_key_file,
     )
+
+
+def _read_tls(server: Section, home: str) -> tuple[str | None, str | None]:
+    """The files of the certificate and of its key."""
+    before = len(server.problems)
+    files = {key: server.get(key, optional(read_path(home)), None) for key in ("tlsCertFile", "tlsKeyFile")}
+    if len(server.problems) == before:
+        for key, other in (("tlsKeyFile", "tlsCertFile"), ("tlsCertFile", "tlsKeyFile")):
+            if files[key] is None and files[other] is not None:
+                server.refuse(key, f"expected a file, because {other} names one; got none")
+    return files["tlsCertFile"], files["tlsKeyFile"]
 
 
 def _read_bind(value: object) -> tuple[str, int]:

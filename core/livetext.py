@@ -97,7 +97,7 @@ class _Calls:
     """The calls of a text while it comes in, and what stands around them."""
 
     __slots__ = (
-        "_at", "_before", "_call", "_code_end", "_fence", "_found", "_has_ink", "_is_line_new", "_is_quoted", "_look",
+        "_at", "_before", "_call", "_fence", "_found", "_has_ink", "_is_line_new", "_is_quoted", "_look",
         "_looked", "_names", "_openers", "_pending", "_progress", "_safe", "_searched", "_sent", "_text",
     )  # fmt: skip
 
@@ -114,7 +114,6 @@ class _Calls:
         self._is_quoted = False
         self._fence: tuple[str, int] | None = None
         self._openers: list[int] = []  # the lengths of runs without a partner, all different
-        self._code_end = 0  # up to here a partner is known to make code of it
         self._call: int | None = None  # where a call has begun that may be one
         self._progress = Progress()
         self._searched = 0  # up to here there is no partner in what has begun as a call
@@ -166,7 +165,6 @@ class _Calls:
             self._safe -= length
             self._sent -= length
             self._looked = max(0, self._looked - length)
-            self._code_end = max(0, self._code_end - length)
 
     # --- reading: each step says whether there may be another one before more text has come ----------------------
 
@@ -235,7 +233,7 @@ class _Calls:
         self._at = end
         if kind != "`":
             self._is_line_new = True
-        elif not self._close(token[0]) and start >= self._code_end:
+        elif not self._close(token[0]):
             self._openers.append(end - start)
         return True
 
@@ -246,7 +244,7 @@ class _Calls:
     def _may_begin(self, at: int) -> bool:
         """Whether a call may begin at a place, by what stands before it."""
         before = self._text[at - 1] if at else self._before
-        return at >= self._code_end and not self._is_quoted and (not before or before in SPACE)
+        return not self._is_quoted and (not before or before in SPACE)
 
     def _read_call(self, start: int, marker_end: int) -> bool:
         """Read what begins with a marker: a call, none, or it is not to be told yet."""
@@ -255,8 +253,7 @@ class _Calls:
         if match is Miss.NO:
             return self._read_on(marker_end)
         end = match.end if isinstance(match, Match) else len(text)
-        if self._openers and (partner := self._partner(marker_end, end)) is not None:
-            self._code_end = partner
+        if self._openers and self._has_partner(marker_end, end):
             return self._read_on(marker_end)
         if not isinstance(match, Match):
             self._call = start
@@ -276,25 +273,25 @@ class _Calls:
 
     # --- inline code ---------------------------------------------------------------------------------------------
 
-    def _partner(self, start: int, end: int) -> int | None:
-        """The place of a run between two places that makes inline code of what is before it."""
+    def _has_partner(self, start: int, end: int) -> bool:
+        """Whether a run between two places makes inline code of what is before it."""
         self._searched = max(self._searched, start)
         while (token := _FENCE_TOKEN.search(self._text, self._searched, end)) is not None:
             if token[0][0] == "`":
                 if token.end() == len(self._text):
-                    return None
+                    return False
                 if len(token[0]) in self._openers:
-                    return token.start()
+                    return True
             else:
                 content = _end(_BLANKS, self._text, token.end())
                 if content == len(self._text):
-                    return None
+                    return False
                 if self._text[content] in "\r\n":
                     self._end_paragraph()
-                    return None
+                    return False
             self._searched = token.end()
         self._searched = end
-        return None
+        return False
 
     def _close(self, run: str) -> bool:
         """Whether a run is the partner of one before it. What stands between the two is code."""

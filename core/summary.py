@@ -26,7 +26,7 @@ class Outcome(enum.Enum):
     ABANDONED = "abandoned"
     """The client left, or the gateway was stopped."""
     NO_PLACE = "no_place"
-    """As many requests were running as may (`server.maxConcurrent`)."""
+    """As many requests were running as may (`server.maxConcurrent`), or the gateway began to stop meanwhile."""
     BUG = "bug"
 
     @property

@@ -20,13 +20,14 @@ import trio
 import trio.testing
 from hypercorn.config import Config
 from hypercorn.trio import tcp_server
+from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework
 from quart import Response
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 
 from adapters.connection import Connection
-from adapters.http1 import Http1, speak_http1_alone
+from adapters.http1 import Http1, Limits, speak_http1_alone
 from tests.adapters.token_files import in_virtual_time
 
 GET = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
@@ -43,6 +44,7 @@ def stock_hypercorn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hypercorn as it comes, whatever tests before this one did."""
     monkeypatch.setattr(tcp_server, "ProtocolWrapper", hypercorn.protocol.ProtocolWrapper)
     monkeypatch.setattr("hypercorn.trio.run.TCPServer", tcp_server.TCPServer)
+    monkeypatch.setattr("hypercorn.trio.run.WorkerContext", WorkerContext)
 
 
 def listening() -> socket.socket:
@@ -53,14 +55,18 @@ def listening() -> socket.socket:
 
 
 async def serving(
-    app: App, listener: socket.socket, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED
+    app: App,
+    listener: socket.socket,
+    shutdown_trigger: Callable[[], Awaitable[None]] | None = None,
+    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Hypercorn on a socket that it takes over, with a keep-alive time of five seconds."""
     config = Config()
     config.bind = [f"fd://{listener.detach()}"]
     config.keep_alive_timeout = 5.0
     config.errorlog = None
-    await hypercorn.trio.serve(cast("ASGIFramework", app), config, task_status=task_status)
+    framework = cast("ASGIFramework", app)
+    await hypercorn.trio.serve(framework, config, shutdown_trigger=shutdown_trigger, task_status=task_status)
 
 
 async def asked(app: App, request: bytes = GET) -> bytes:
@@ -134,7 +140,7 @@ async def test_stock_hypercorn_speaks_http_2_on_a_plain_port_and_ours_does_not(r
     app = cast("App", quart_app(Connection))
     stock = await asked(app, request_bytes)
     assert not stock.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4"))
-    speak_http1_alone()
+    speak_http1_alone(Limits(head=60.0, send=60.0), stop=lambda _: None)
     assert tcp_server.ProtocolWrapper is Http1  # type: ignore[attr-defined, comparison-overlap]  # as it is set
     ours = await asked(app, request_bytes)
     assert ours.startswith((b"HTTP/1.1 2", b"HTTP/1.1 4"))
@@ -156,6 +162,27 @@ async def test_one_connection_of_http_2_ends_stock_hypercorn() -> None:
     with pytest.raises(BaseExceptionGroup) as raised:
         await ask_and_stay()
     assert raised.group_contains(binascii.Error)
+
+
+@pytest.mark.parametrize(("connects", "left"), [(True, 3.0), (False, math.inf)])
+@in_virtual_time
+async def test_hypercorn_tells_our_context_that_it_stops_and_our_connection_how_long_it_waits(
+    connects: bool, left: float
+) -> None:
+    told: list[float] = []
+    speak_http1_alone(Limits(head=60.0, send=60.0), stop=told.append)
+    stop = trio.Event()
+    listener = listening()
+    port = listener.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(serving, cast("App", quart_app(Connection)), listener, shutdown_trigger=stop.wait))
+        if connects:
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(GET)
+                assert await stream.receive_some()
+        assert told == []
+        stop.set()
+    assert told == [left]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has TCP_USER_TIMEOUT")

@@ -15,7 +15,7 @@ from adapters.emulator import always, in_turn
 from adapters.outbox import StreamBroken
 from core.dialogue import HeadArrived
 from core.exchange import advance
-from tests.adapters.harness import HELLO, MODEL, STREAMED, running, text_of
+from tests.adapters.harness import HELLO, MODEL, STREAMED, Talk, running, text_of
 from tests.adapters.token_files import in_virtual_time
 
 PINGS = {"pings": {"quietMs": 10_000, "intervalMs": 15_000}}
@@ -167,7 +167,8 @@ async def test_when_all_places_are_taken_a_request_waits_a_while_and_is_then_ref
             await talk.over.wait()
         after = await site.ask("POST", "/v1/messages", HELLO)
     assert refused.failure[:2] == (529, "overloaded_error")
-    assert "server.maxConcurrent" in refused.failure[2]
+    assert refused.failure[2].endswith("and none has ended within 7 seconds (timeouts.connectMs)")
+    assert refused.headers["retry-after"] == "1"
     (line,) = [line for line in caplog.messages if line.startswith(refused.headers["request-id"])]
     assert line.endswith(": no place")
     assert counted.status == 200
@@ -182,6 +183,55 @@ async def test_a_request_that_finds_a_place_in_time_is_answered(tmp_path: Path) 
         for talk in talks:
             await talk.over.wait()
     assert sorted(talk.status for talk in talks) == [200, 200, 200, 200]
+
+
+@pytest.mark.parametrize("body", [HELLO, STREAMED])
+@pytest.mark.parametrize("queued", [0, 1, 3])
+@in_virtual_time
+async def test_more_than_may_wait_are_refused_at_once_and_those_who_wait_are_answered_in_their_order(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, queued: int, body: dict[str, Any]
+) -> None:
+    document = {"server": {"maxConcurrent": 2, "maxQueued": queued}, "timeouts": {"connectMs": 60_000}}
+    async with running(tmp_path, document, scenario=always("slow-head:3000")) as site:
+        ended: list[int] = []
+
+        async def note(talk: Talk, number: int) -> None:
+            await talk.over.wait()
+            ended.append(number)
+
+        talks = []
+        for number in range(2 + queued):
+            talks.append(site.begin("POST", "/v1/messages", body))
+            site.nursery.start_soon(note, talks[-1], number)
+            await trio.sleep(0.01)
+        refused = await site.ask("POST", "/v1/messages", body)
+        assert trio.current_time() < 1
+        assert refused.failure[:2] == (529, "overloaded_error")
+        assert refused.failure[2].endswith(f"and {queued} wait (server.maxQueued)")
+        assert refused.headers["retry-after"] == "1"
+        (line,) = [line for line in caplog.messages if line.startswith(refused.headers["request-id"])]
+        assert line.endswith(": no place")
+        while len(ended) < len(talks):
+            await trio.sleep(0.1)
+        assert [talk.status for talk in talks] == [200] * (2 + queued)
+        assert ended == list(range(2 + queued))
+        assert 'outcome="no_place"' in (await site.ask("GET", "/metrics")).data.decode()
+        assert (await site.ask("POST", "/v1/messages", body)).status == 200
+
+
+@in_virtual_time
+async def test_one_who_waits_and_leaves_makes_room_for_another(tmp_path: Path) -> None:
+    document = {"server": {"maxConcurrent": 1, "maxQueued": 1}}
+    async with running(tmp_path, document, scenario=always("slow-head:3000")) as site:
+        first = site.begin("POST", "/v1/messages", HELLO)
+        await site.until_said("answered POST /generateAssistantResponse")
+        second = site.begin("POST", "/v1/messages", HELLO)
+        await trio.sleep(1)
+        second.leave()
+        await second.over.wait()
+        third = await site.ask("POST", "/v1/messages", HELLO)
+        assert trio.current_time() == pytest.approx(6, abs=0.5)
+    assert (first.status, second.status, third.status) == (200, 0, 200)
 
 
 # --- bugs ------------------------------------------------------------------------------------------------------

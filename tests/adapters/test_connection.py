@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import trio
 import trio.testing
 
 from adapters import connection
-from adapters.connection import MAX_BODY_BYTES, Held, Incoming
+from adapters.connection import MAX_BODY_BYTES, SLOWEST_BODY, Held, Incoming
 from adapters.emulator import always
 from core.errors import ClientRequestError
 from tests.adapters.harness import HELLO, LOCAL, STREAMED, running
@@ -75,10 +74,10 @@ async def test_the_limit_is_exact(size: int, fits: bool) -> None:
         incoming.take(bytes(size - 1), more=True)
         incoming.take(b"x", more=False)
         if fits:
-            assert len(await incoming.body(idle=1, total=1)) == size
+            assert len(await incoming.body(patience=1)) == size
         else:
             with pytest.raises(ClientRequestError, match="larger than"):
-                await incoming.body(idle=1, total=1)
+                await incoming.body(patience=1)
 
 
 async def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,9 +88,9 @@ async def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch)
         first.take(bytes(60), more=True)
         second.take(bytes(41), more=True)
         with pytest.raises(ClientRequestError, match="too much is being uploaded"):
-            await second.body(idle=1, total=1)
+            await second.body(patience=1)
         first.take(bytes(40), more=False)
-        assert len(await first.body(idle=1, total=1)) == 100
+        assert len(await first.body(patience=1)) == 100
         assert held.total == 0
         third.take(bytes(100), more=False)
         assert held.total == 100
@@ -99,34 +98,32 @@ async def test_all_bodies_together_have_a_limit(monkeypatch: pytest.MonkeyPatch)
         assert held.total == 0
 
 
+@pytest.mark.parametrize(
+    ("seconds_worth", "how", "moment"),
+    [
+        ([], "stalled", 10),
+        ([100], "stalled", 19),
+        ([30, 5, 0, 0, 0], "came at less than 16384 bytes a second", 45),
+        ([0, 0], "came at less than 16384 bytes a second", 10),
+    ],
+)
 @in_virtual_time
-async def test_a_body_that_stalls_is_refused_and_a_slow_one_is_not(tmp_path: Path) -> None:
-    document = {"timeouts": {"idleMs": 20_000}}
-    async with running(tmp_path, document) as site:
-        slow = site.begin("POST", "/v1/messages", None)
-        stalled = site.begin("POST", "/v1/messages", b"{", more=True)
-        data = json.dumps(HELLO).encode()
-        for start in range(0, len(data), 10):
-            await trio.sleep(15)
-            slow.body(data[start : start + 10], more=True)
-        slow.body(b"")
-        await slow.over.wait()
-        await stalled.over.wait()
-    assert slow.json["type"] == "message"
-    assert stalled.failure[:2] == (400, "invalid_request_error")
-    assert "timeouts.idleMs" in stalled.failure[2]
+async def test_a_body_may_take_as_long_as_its_bytes_have_earned_and_pause_as_long_as_is_said(
+    seconds_worth: list[int], how: str, moment: float
+) -> None:
+    async with trio.open_nursery() as nursery:
+        incoming = Incoming(nursery, None)
 
+        async def come() -> None:
+            for worth in seconds_worth:
+                await trio.sleep(9)
+                incoming.take(bytes(SLOWEST_BODY * worth), more=True)
 
-@in_virtual_time
-async def test_a_body_that_trickles_is_refused_in_the_end(tmp_path: Path) -> None:
-    async with running(tmp_path, {"timeouts": {"idleMs": 20_000, "totalMs": 60_000}}) as site:
-        talk = site.begin("POST", "/v1/messages", b"{", more=True)
-        for _ in range(5):
-            await trio.sleep(12.5)
-            talk.body(b" ", more=True)
-        await talk.over.wait()
-    assert talk.failure[:2] == (400, "invalid_request_error")
-    assert "timeouts.totalMs" in talk.failure[2]
+        nursery.start_soon(come)
+        with pytest.raises(ClientRequestError, match=rf"body {how} for 10 seconds \(timeouts\.requestMs\)$"):
+            await incoming.body(patience=10)
+        assert trio.current_time() == pytest.approx(moment)
+        nursery.cancel_scope.cancel()
 
 
 @in_virtual_time

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import trio
 
+from adapters.outbox import MAX_AHEAD_BYTES
 from adapters.tokens import TokenError, TokenRefreshFailed, TokenRefused, TokenUnreadable
 from core.dialogue import AnswerBegan, BodyEnded, DataArrived, Happening, HeadArrived, Succeeded, TokenRejected
 from core.http import Head
 from core.phases import Policy
+from tests.adapters.canned import deliver_as_it_comes
 from tests.adapters.driven import CUT, GOOD, STALL, House, Run, Script, Tokens, refusal, slowly
 from tests.adapters.token_files import in_virtual_time
-from tests.exchanges import POLICY
+from tests.exchanges import EVENT_STREAM, POLICY
 
 
 def run_of(script: Script, tokens: dict[str, Tokens] | None = None, policy: Policy = POLICY) -> Run:
@@ -139,3 +142,24 @@ async def test_the_time_that_the_core_takes_for_an_answers_bytes_is_told() -> No
     run = await run_of([slowly(10.0)]).drive_alone()
     assert len(run.processing) == 2  # one piece of the body, and its end
     assert all(0 < seconds < 1 for seconds in run.processing), "what was waited for does not count"
+
+
+@in_virtual_time
+async def test_a_slow_client_holds_an_answer_up_for_longer_than_it_may_stall_and_costs_it_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the service has sent by then counts before the moment that passed: the call is one piece ahead."""
+    deliver_as_it_comes(monkeypatch)
+    piece = DataArrived(b"x" * (MAX_AHEAD_BYTES + 1))
+    house = House([(HeadArrived(EVENT_STREAM), *[piece] * 4, BodyEnded())])
+    run = Run(house)
+    chunks: list[int] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(run.drive, stream=True))
+        assert await run.outbox.first() is None
+        async for chunk in run.outbox.chunks():
+            chunks.append(len(chunk))
+            await trio.sleep(POLICY.idle + 3)
+    assert len(chunks) == 4
+    assert run.ended is not None
+    assert 2 * POLICY.idle < run.ended < POLICY.total

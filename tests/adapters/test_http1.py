@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,8 +13,10 @@ from typing import Any
 import h2.connection
 import pytest
 import trio
+from hypercorn.config import Config as HypercornConfig
 from hypercorn.protocol.h11 import H11Protocol
 
+from adapters.http1 import Context, Http1, Limits, Server
 from tests.adapters.harness import STREAMED, running
 from tests.adapters.token_files import in_virtual_time
 from tests.adapters.wire import served
@@ -169,3 +171,30 @@ async def test_what_is_not_http_is_refused_in_the_error_form(tmp_path: Path, dat
     form = json.loads(body)
     assert form["error"]["type"] == "invalid_request_error"
     assert b"request-id: " + form["request_id"].encode() in head
+
+
+class _Deaf:
+    """A stream whose goodbye nobody takes, as TLS's to a client that reads nothing."""
+
+    def __init__(self) -> None:
+        self.was_closed = False
+
+    async def aclose(self) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            self.was_closed = True
+
+
+@pytest.mark.parametrize("close", [Server._close, Server._initiate_server_close])
+@in_virtual_time
+async def test_a_goodbye_that_nobody_takes_is_not_waited_for(close: Callable[[Server], Awaitable[None]]) -> None:
+    """One of these is shielded by hypercorn, so that nothing else would end it."""
+    stream = _Deaf()
+    config, context = HypercornConfig(), Context(lambda _: None, None)
+    server = Server(Limits(head=60.0, send=60.0), None, config, context, {}, stream)
+    server.protocol = Http1(None, config, context, None, {}, True, None, None, server.protocol_send)
+    with trio.fail_after(5):
+        await close(server)
+    assert trio.current_time() == pytest.approx(1)
+    assert stream.was_closed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import signal
 import socket
@@ -105,6 +107,31 @@ def test_a_second_signal_ends_a_server_at_once_and_the_first_lets_streams_end(
         served.signal(signal.SIGTERM)
         assert served.wait() == 0
     assert not any("Traceback" in line for line in served.lines)
+
+
+@pytest.mark.parametrize("runner", [(CLI, "serve"), ("hypercorn", "-k", "trio")])
+def test_what_still_runs_when_the_time_of_a_stop_is_over_ends_with_an_error(
+    tmp_path: Path, start: Callable[..., Command], runner: tuple[str, ...]
+) -> None:
+    emulator = start(CLI, "emulate", *ANY, "--scenario", "stall:1", "--write-config", tmp_path)
+    file = Path(emulator.until(r"^wrote (.*)$"))
+    emulator.until("(emulating on) ")
+    settings = {"server": {"drainMs": 500}, "pings": {"quietMs": 100}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+    more = ("--config", file) if runner[0] == CLI else ("adapters.asgi:app",)
+    server = start(*runner, *ANY, *more, STAGEWHISPER_CONFIG=str(file))
+    url = server.until(r"(?:listening|Running) on (http://\S+)")
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    with contextlib.closing(connection):
+        connection.request("POST", "/v1/messages", json.dumps(STREAMED))
+        response = connection.getresponse()
+        server.signal(signal.SIGTERM)
+        data = response.read().decode()
+    assert data.startswith("event: message_start\n")
+    assert "event: error\ndata: " in data
+    assert '"overloaded_error"' in data
+    assert server.wait() == 0
+    assert not any("Traceback" in line for line in server.lines)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -22,9 +23,13 @@ class Served:
         self.wires: list[Wire] = []
         self.over = trio.Event()
 
-    async def connect(self) -> Wire:
-        """A new connection to it, which ends with the server at the latest."""
-        self.wires.append(Wire(await trio.open_tcp_stream("127.0.0.1", self.port)))
+    async def connect(self, trust: ssl.SSLContext | None = None) -> Wire:
+        """A new connection to it, over TLS where `trust` is given. It ends with the server at the latest."""
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        tls = trio.SSLStream(stream, trust, https_compatible=True) if trust else None
+        self.wires.append(Wire(stream, tls))
+        if tls is not None:
+            await tls.do_handshake()
         return self.wires[-1]
 
     async def is_well(self) -> bool:
@@ -54,10 +59,12 @@ class Reply:
 
 
 class Wire:
-    """One connection of a client."""
+    """One connection of a client: `stream` is what carries it, `talk` what is said over it, with TLS or without."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, tls: trio.SSLStream[trio.SocketStream] | None = None) -> None:
         self.stream = stream
+        self.tls = tls
+        self.talk: trio.abc.Stream = tls or stream
         self.http = h11.Connection(h11.CLIENT)
 
     async def send(self, method: str, path: str, body: object = b"", headers: Mapping[str, str] | None = None) -> None:
@@ -67,7 +74,7 @@ class Wire:
         request = h11.Request(method=method, target=path, headers=list(fields.items()))
         wire = self.http.send(request) or b""
         wire += self.http.send(h11.Data(data=data)) or b""
-        await self.stream.send_all(wire + (self.http.send(h11.EndOfMessage()) or b""))
+        await self.talk.send_all(wire + (self.http.send(h11.EndOfMessage()) or b""))
 
     async def receive(self, *, until: bytes | None = None) -> Reply:
         """A response, to its end or to the connection's, or until its body has something in it."""
@@ -79,7 +86,7 @@ class Wire:
                 return reply
             if event is h11.NEED_DATA:
                 try:
-                    self.http.receive_data(bytes(await self.stream.receive_some()))
+                    self.http.receive_data(bytes(await self.talk.receive_some()))
                 except trio.BrokenResourceError:
                     return reply
             elif isinstance(event, h11.Response):
@@ -106,7 +113,7 @@ class Wire:
         """All that still comes, to the connection's end."""
         data = b""
         try:
-            while piece := await self.stream.receive_some():
+            while piece := await self.talk.receive_some():
                 data += piece
         except trio.BrokenResourceError:
             data += b"<reset>"
@@ -116,7 +123,7 @@ class Wire:
 @asynccontextmanager
 async def served(site: Site) -> AsyncIterator[Served]:
     """The site's gateway, served on a free port. It may be stopped inside by a signal; it ends with the block."""
-    listener = listen("127.0.0.1", 0)
+    listener = listen("127.0.0.1", 0, send_timeout=site.gateway.config.send_timeout)
     server = Served(listener.getsockname()[1])
     ready = trio.Event()
 

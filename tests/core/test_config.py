@@ -14,12 +14,12 @@ from tests.config_documents import SHIPPED, full_document, problems_of, read
 def test_an_empty_document_is_the_default_configuration() -> None:
     config = read({})
     assert config.server == Server(
-        host="127.0.0.1", port=8990, api_keys=(), admin_key=None, max_concurrent=256, drain=30.0
+        host="127.0.0.1", port=8990, api_keys=(), admin_key=None, max_concurrent=256, max_queued=256, drain=30.0
     )
     assert config.policy == Policy(
         first_byte=300.0, idle=300.0, total=1800.0, ping_quiet=10.0, ping_interval=15.0, convert_written_calls=True
     )
-    assert config.connect_timeout == 10.0
+    assert (config.connect_timeout, config.request_timeout, config.send_timeout) == (10.0, 60.0, 60.0)
     assert config.state == State(kind="file", path=None)
     assert config.health == HealthPolicy(rate_limit_cooldown=3600.0, backoff_base=60.0, backoff_cap=3600.0)
     assert list(config.catalogue) == list(SHIPPED)
@@ -45,7 +45,13 @@ def test_an_empty_section_is_its_default(section: str) -> None:
         ({"server": {"bind": "localhost:65535"}}, {"host": "localhost", "port": 65535}, {}),
         ({"server": {"apiKeys": ["made-up", "other"]}}, {"api_keys": ("made-up", "other")}, {}),
         ({"server": {"maxConcurrent": 1}}, {"max_concurrent": 1}, {}),
+        ({"server": {"maxQueued": 0}}, {"max_queued": 0}, {}),
         ({"server": {"drainMs": 0}}, {"drain": 0.0}, {}),
+        (
+            {"server": {"tlsCertFile": "/made/up.crt", "tlsKeyFile": "~/up.key"}},
+            {"tls_cert_file": "/made/up.crt", "tls_key_file": "/home/somebody/up.key"},
+            {},
+        ),
         ({"timeouts": {"firstByteMs": 2000}}, {}, {"first_byte": 2.0}),
         ({"timeouts": {"idleMs": 0.5e3}}, {}, {"idle": 0.5}),
         ({"timeouts": {"totalMs": 86_400_000}}, {}, {"total": 86_400.0}),
@@ -85,6 +91,19 @@ def test_the_time_to_connect_is_no_part_of_the_policy() -> None:
         ),
         ({"server": {"bind": "localhost:70000"}}, "server.bind: expected a port from 0 to 65535, got 70000"),
         ({"server": {"maxConcurrent": 0}}, "server.maxConcurrent: expected a whole number from 1 to 100000, got 0"),
+        ({"server": {"maxQueued": -1}}, "server.maxQueued: expected a whole number from 0 to 100000, got -1"),
+        (
+            {"server": {"tlsCertFile": "/made/up.crt"}},
+            "server.tlsKeyFile: expected a file, because tlsCertFile names one; got none",
+        ),
+        (
+            {"server": {"tlsKeyFile": "/made/up.key", "tlsCertFile": None}},
+            "server.tlsCertFile: expected a file, because tlsKeyFile names one; got none",
+        ),
+        (
+            {"server": {"tlsKeyFile": "/made/up.key", "tlsCertFile": ""}},
+            "server.tlsCertFile: expected a file's path of 1 to 4096 printable characters, got ''",
+        ),
         ({"server": {"drainMs": -1}}, "server.drainMs: expected milliseconds from 0 to 86400000, got -1"),
         ({"timeouts": {"connectMs": 0}}, "timeouts.connectMs: expected milliseconds from 1 to 86400000, got 0"),
         ({"timeouts": {"idleMs": True}}, "timeouts.idleMs: expected milliseconds from 1 to 86400000, got true"),

@@ -66,6 +66,8 @@ READ = WrittenCall("Read", "{}")
         (["Tool call: Read", "File()", "\n"], [[], [], [WrittenCall("ReadFile", "{}")]]),
         # directly behind something else none begins
         (["xTool call: Read(", "{})"], [["xTool call: Read("], ["{})"]]),
+        (["xTo", "ol"], [["xTo"], ["ol"]]),
+        (["> a To", "ol"], [["> a To"], ["ol"]]),
         (["a\n> Tool call: Read({", "}) "], [["a\n> Tool call: Read({"], ["}) "]]),
         (["a\n  ", "> Tool call: Read({", "}) "], [["a\n  "], ["> Tool call: Read({"], ["}) "]]),
         # whitespace waits for what it stands before: before a call it is left out
@@ -96,6 +98,12 @@ READ = WrittenCall("Read", "{}")
         (["a ` Tool call: Read() \n```\n", "`", "x"], [["a ` "], [], ["Tool call: Read() \n```\n`x"]]),
         (["a ` Tool call: Read() \n```\n\n", "x"], [["a ` ", READ, " \n```\n\n"], ["x"]]),
         (["a ``` Tool call: Read() \n```", "x\n"], [["a ``` "], ["Tool call: Read() \n```x\n"]]),
+        (["a ```` Tool call: Read() \n```\n", "````\n"], [["a ```` "], ["Tool call: Read() \n```\n````\n"]]),
+        # a partner is looked for in each call anew
+        (
+            [f'a ` Tool call: Read({{"a": "{"x" * 40}', '!" ! ', 'Tool call: Read({"b": "`"}) ', "c\n\n"],
+            [["a ` "], [f'Tool call: Read({{"a": "{"x" * 40}!" ! '], ['Tool call: Read({"b": "`"}) '], ["c\n\n"]],
+        ),
     ],
 )  # fmt: skip
 def test_what_is_certain_goes_out_at_once(parts: list[str], given: list[Pieces]) -> None:
@@ -210,27 +218,28 @@ def test_nothing_is_held_that_is_the_same_however_the_text_goes_on(text: str) ->
 
 
 @pytest.mark.parametrize(
-    ("beginning", "again"),
+    ("beginning", "again", "end"),
     [
-        ("", "word "),
-        ('Tool call: Read({"a": "', "x y"),
-        ('Tool call: Read({"a": [', '1,"b",'),
-        ("Tool call:", " "),
-        ("Tool call: Read({", "\n "),
-        ('a ` Tool call: Read({"a": "', "``` x"),
-        ("a ` Tool call: Read({}) ", "word `` and ```"),
-        ("", "`"),
-        ("", "\n"),
-        ("a\n", " "),
-        ("```\n", "abc `x`\n"),
-        ("```\n```", " "),
-        ("", 'Tool call: Read({"a": " '),
-        ("` ", 'Tool call: Read({"a": " '),
-        ('Tool call: Read({"a":', "1"),
+        ("` ", 'Tool call: Read({"a": " ', "`\n"),
+        ("", "word ", ""),
+        ('Tool call: Read({"a": "', "x y", ""),
+        ('Tool call: Read({"a": [', '1,"b",', ""),
+        ("Tool call:", " ", ""),
+        ("Tool call: Read({", "\n ", ""),
+        ('a ` Tool call: Read({"a": "', "``` x", ""),
+        ("a ` Tool call: Read({}) ", "word `` and ```", ""),
+        ("", "`", ""),
+        ("", "\n", ""),
+        ("a\n", " ", ""),
+        ("```\n", "abc `x`\n", ""),
+        ("```\n```", " ", ""),
+        ("", 'Tool call: Read({"a": " ', ""),
+        ("` ", 'Tool call: Read({"a": " ', ""),
+        ('Tool call: Read({"a":', "1", ""),
     ],
 )
 def test_work_grows_with_the_text_and_not_with_its_square(
-    beginning: str, again: str, monkeypatch: pytest.MonkeyPatch
+    beginning: str, again: str, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = Work()
     count_patterns(monkeypatch, livetext, work)
@@ -240,7 +249,7 @@ def test_work_grows_with_the_text_and_not_with_its_square(
 
     def measure(length: int) -> int:
         work.done = 0
-        fed(beginning, *(again * (length // len(again))))
+        fed(beginning, *(again * (length // len(again))), end)
         return work.done
 
     assert measure(8_000) <= 5 * measure(2_000)
