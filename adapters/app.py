@@ -116,7 +116,7 @@ def create_app(
         if whole is not None:
             return Reply(whole.status, whole.headers, whole.body)
         headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
-        return Reply(200, headers, outbox.chunks())
+        return Reply(200, headers, outbox.chunks(), outbox.is_over)
 
     async def messages_alone(scope: Scope) -> Reply:
         """The same with what quart sees to elsewhere."""
