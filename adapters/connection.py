@@ -16,7 +16,8 @@ quart-trio, are a fifth of what `POST /v1/messages` costs.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import trio
@@ -144,7 +145,7 @@ class Reply(NamedTuple):
 
     status: int
     headers: Mapping[str, str]
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | AsyncGenerator[bytes]
     is_over: Callable[[], bool] = lambda: False
 
 
@@ -210,9 +211,10 @@ class Connection(TrioASGIHTTPConnection):
         if isinstance(body, bytes):
             return await send({"type": "http.response.body", "body": body, "more_body": False})
         more = True
-        async for piece in body:
-            more = not is_over()
-            await send({"type": "http.response.body", "body": piece, "more_body": more})
+        async with aclosing(body) as pieces:
+            async for piece in pieces:
+                more = not is_over()
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
         if more:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         return None

@@ -9,7 +9,7 @@ client takes the rest for whole.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 import trio
@@ -48,7 +48,7 @@ class Outbox:
         await self._begun.wait()
         return self._whole
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes]:
         """The stream's bytes as they come.
 
         Raises:

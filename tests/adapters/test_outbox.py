@@ -172,7 +172,7 @@ async def test_a_view_that_left_keeps_no_driver_from_sending() -> None:
 
     async def leave() -> None:
         await trio.sleep(5)
-        await chunks.aclose()  # type: ignore[attr-defined]  # an async generator has it
+        await chunks.aclose()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(leave)
