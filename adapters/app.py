@@ -91,12 +91,16 @@ def create_app(
             if stopping.has_begun:
                 raise ClientRequestError("", EXPLANATION, error_type="overloaded_error")
 
-    def sign(scope: Scope) -> dict[str, str]:
-        """What the head of every answer has."""
-        if not stopping.has_begun:
-            return {"request-id": _request_id(scope)}
-        incoming(scope).hurry()
-        return {"request-id": _request_id(scope), "connection": "close"}
+    def end(scope: Scope, method: str, path: str, status: int) -> dict[str, str]:
+        """See to what every answer has, and to its line in the log; the headers that all have."""
+        if _EXCHANGE not in scope:  # an exchange writes its own line when it has ended
+            line = f"{_request_id(scope)} {method} {path[:100]!a}: {status}"
+            _log.info("%s%s", line, scope.get(_DETAIL, ""))
+        headers = {"request-id": _request_id(scope)}
+        if stopping.has_begun:
+            headers["connection"] = "close"
+            incoming(scope).hurry()
+        return headers
 
     async def messages(scope: Scope, headers: Mapping[str, str]) -> Reply:
         policy = ask_for_delivery(config.policy, headers.get("x-stagewhisper-delivery"))
@@ -111,7 +115,7 @@ def create_app(
         whole = await outbox.first()
         if whole is not None:
             return Reply(whole.status, whole.headers, whole.body)
-        return Reply(200, _STREAM, outbox.chunks())
+        return Reply(200, _STREAM, outbox.chunks(), outbox.is_over)
 
     async def messages_alone(scope: Scope) -> Reply:
         """The same with what quart sees to elsewhere."""
@@ -123,8 +127,7 @@ def create_app(
             reply = _refuse(error, scope)
         except Exception as error:
             reply = _crash(error, scope)
-        _log_refusal(scope, "POST", _MESSAGES, reply.status)
-        return reply._replace(headers={**reply.headers, **sign(scope)})
+        return reply._replace(headers={**reply.headers, **end(scope, "POST", _MESSAGES, reply.status)})
 
     app.asgi_http_class = partial(  # type: ignore[assignment]  # used like a class
         Connection, routes={("POST", _MESSAGES): messages_alone}
@@ -136,8 +139,7 @@ def create_app(
 
     @app.after_request
     async def name_and_log(response: Response) -> Response:
-        response.headers.update(sign(_scope()))
-        _log_refusal(_scope(), request.method, request.path, response.status_code)
+        response.headers.update(end(_scope(), request.method, request.path, response.status_code))
         return response
 
     async def read_body() -> bytes:
@@ -287,12 +289,6 @@ def _crash(error: Exception, scope: Scope) -> Reply:
 
 def _error(error_type: str, message: str, headers: dict[str, str], scope: Scope) -> Reply:
     return Reply(STATUS_OF_ERROR[error_type], headers, encode_error(error_type, message, _request_id(scope)))
-
-
-def _log_refusal(scope: Scope, method: str, path: str, status: int) -> None:
-    """Write the line of a request that was no exchange; one of those writes its own when it has ended."""
-    if _EXCHANGE not in scope:
-        _log.info("%s%s", f"{_request_id(scope)} {method} {path[:100]!a}: {status}", scope.get(_DETAIL, ""))
 
 
 def _response(reply: Reply) -> Response:

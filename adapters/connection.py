@@ -141,11 +141,12 @@ def incoming(scope: object) -> Incoming:
 
 
 class Reply(NamedTuple):
-    """An answer: whole, or in pieces as they come."""
+    """An answer: whole, or in pieces as they come. `is_over`: whether the piece that has just come was the last."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes | AsyncGenerator[bytes]
+    is_over: Callable[[], bool] = lambda: False
 
 
 Route: TypeAlias = Callable[[dict[str, Any]], Awaitable[Reply]]
@@ -202,17 +203,21 @@ class Connection(TrioASGIHTTPConnection):
     async def _send_response(self, send: ASGISendCallable, response: ResponseTypes | Reply) -> None:
         if not isinstance(response, Reply):
             return await super()._send_response(send, response)
-        status, named, body = response
+        status, named, body, is_over = response
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named.items()]
         if isinstance(body, bytes):
             headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers, "trailers": False})
         if isinstance(body, bytes):
             return await send({"type": "http.response.body", "body": body, "more_body": False})
-        async with aclosing(body):  # a client may leave at any of its pieces
-            async for piece in body:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-        return await send({"type": "http.response.body", "body": b"", "more_body": False})
+        more = True
+        async with aclosing(body) as pieces:
+            async for piece in pieces:
+                more = not is_over()
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
+        if more:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return None
 
     async def handle_messages(  # type: ignore[override]  # as in quart-trio, which has the nursery as well
         self, nursery: trio.Nursery, _request: Request | None, receive: Callable[[], Awaitable[Any]]

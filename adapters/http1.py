@@ -28,10 +28,15 @@ from typing import Any, Final
 import msgspec
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol import h11 as hypercorn_h11
+from hypercorn.protocol.events import Body, Response
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio import run as hypercorn_run
 from hypercorn.trio import tcp_server
 from hypercorn.trio.worker_context import EventWrapper, WorkerContext
+from hypercorn.typing import ASGISendEvent
 
 from adapters import ambient
 from core.sse import encode_error
@@ -80,6 +85,18 @@ class _Turn(EventWrapper):
             nursery.cancel_scope.cancel()
 
 
+class Answering(HTTPStream):
+    """A request and its answer, which knows whether a piece of its body is the last."""
+
+    is_at_last = False
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        """Send what the application says."""
+        if message is not None and message["type"] == "http.response.body":
+            self.is_at_last = not message.get("more_body", False)
+        await super().app_send(message)
+
+
 class Http1(H11Protocol):
     """What hypercorn takes for its choice of protocols."""
 
@@ -91,6 +108,27 @@ class Http1(H11Protocol):
         self.can_read = _Turn(self.send)
         self.is_in_head = False
         """Whether a part of a request's head has come, and no more."""
+        self._transmit = self.send
+        self.send = self._join
+        self._is_held = False
+        self._held = b""
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Send a part of an answer: the head with what follows it, the end with what comes before it.
+
+        Each send of its own is a system call and wakes the client: three for a short answer are a tenth of its cost.
+        """
+        is_last = isinstance(event, Body) and isinstance(self.stream, Answering) and self.stream.is_at_last
+        self._is_held = isinstance(event, Response) or is_last
+        await super().stream_send(event)
+
+    async def _join(self, event: Event) -> None:
+        if isinstance(event, RawData):
+            self._held += event.data
+            if self._is_held or not self._held:
+                return
+            event, self._held = RawData(self._held), b""
+        await self._transmit(event)
 
     async def handle(self, event: Event) -> None:
         """Take in what happened to the connection. What goes wrong with it ends this connection alone."""
@@ -285,5 +323,6 @@ def speak_http1_alone(limits: Limits, *, stop: Callable[[float], None]) -> None:
     `stop` is called when such a server stops, with the seconds after which it cuts its connections.
     """
     hypercorn_run.WorkerContext = partial(Context, stop)  # type: ignore[assignment, attr-defined]  # as below
+    hypercorn_h11.HTTPStream = Answering  # type: ignore[attr-defined]  # as below
     tcp_server.ProtocolWrapper = Http1  # type: ignore[assignment, attr-defined]  # used like it
     hypercorn_run.TCPServer = partial(Server, limits)  # type: ignore[assignment, attr-defined]  # not exported, and used like it

@@ -64,6 +64,10 @@ class Outbox:
         if not self._ended:
             raise StreamBroken
 
+    def is_over(self) -> bool:
+        """Whether the stream has been ended, and all of it taken."""
+        return self._ended and self._receive.statistics().current_buffer_used == 0
+
     def _take(self, size: int) -> None:
         self._ahead -= size
         self._taken.set()

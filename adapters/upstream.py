@@ -3,8 +3,9 @@
 There is no connection limit here: httpx's pool loses connections under cancellation when it has one, so how many
 exchanges run at once is bounded by whoever starts them. Nor is its pool of any use. At each call it looks at all
 connections that it has, which costs more than all else once there are fifty, and beyond its twenty for keeping (of all,
-it counts, not of the idle ones) it keeps none, so that each call pays for TLS anew. So each connection has a client of
-its own, and the idle ones are kept here: the last used is used first, and what was idle for long is closed.
+it counts, not of the idle ones) it keeps none, so that each call pays for TLS anew. So each connection has a transport
+of its own, and the idle ones are kept here: the last used is used first, and what was idle for long is closed. Httpx's
+client above them is left out: nobody wants redirects, cookies or its authentication, and they are a third of a call.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import NamedTuple
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import trio
@@ -39,10 +42,13 @@ _IDLE_SECONDS = 5.0
 """How long a connection that nobody needs is kept: as long as httpx does, and shorter than the service."""
 
 
-class _Idle(NamedTuple):
-    """A client whose connection is not in use, and since when."""
+_LIMITS = httpx.Limits(max_connections=None, keepalive_expiry=_IDLE_SECONDS)
 
-    client: httpx.AsyncClient
+
+class _Idle(NamedTuple):
+    """A transport whose connection is not in use, and since when."""
+
+    transport: httpx.AsyncHTTPTransport
     since: float
 
 
@@ -60,13 +66,13 @@ class Upstream:
         # Waiting for bytes is bounded by the exchange, which knows what it waits for.
         self._timeout = httpx.Timeout(None, connect=connect_timeout)
 
-    def _take(self, origin: str) -> httpx.AsyncClient:
-        """A client for one call, with a connection to this origin where one is idle."""
+    def _take(self, origin: str, url: httpx.URL) -> httpx.AsyncHTTPTransport:
+        """A transport for one call, with a connection to the URL's origin where one is idle."""
         idle = self._idle.get(origin)
-        return idle.pop().client if idle else self._make_client()
+        return idle.pop().transport if idle else self._make_transport(url)
 
-    def _put_back(self, origin: str, client: httpx.AsyncClient) -> None:
-        self._idle.setdefault(origin, deque()).append(_Idle(client, trio.current_time()))
+    def _put_back(self, origin: str, transport: httpx.AsyncHTTPTransport) -> None:
+        self._idle.setdefault(origin, deque()).append(_Idle(transport, trio.current_time()))
 
     async def tidy(self) -> None:
         """Close, for as long as this runs, the connections that nobody has needed for a while."""
@@ -78,20 +84,15 @@ class Upstream:
         """Close what has been idle since that moment, or for longer."""
         for origin, idle in list(self._idle.items()):
             while idle and idle[0].since <= until:
-                await idle.popleft().client.aclose()
+                await idle.popleft().transport.aclose()
             if not idle:
                 self._idle.pop(origin, None)
 
-    def _make_client(self) -> httpx.AsyncClient:
+    def _make_transport(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
         if self._tls is None:
             self._tls = httpx.create_ssl_context()  # reads the certificates: some 20 ms, once
-        return httpx.AsyncClient(
-            verify=self._tls,
-            timeout=self._timeout,
-            limits=httpx.Limits(max_connections=None),
-            follow_redirects=False,
-            trust_env=self._proxies,
-        )
+        proxy = _proxy_for(url) if self._proxies else None
+        return httpx.AsyncHTTPTransport(verify=self._tls, limits=_LIMITS, proxy=proxy)
 
     async def call(self, call: Call, tell: Callable[[Happening], Awaitable[None]]) -> None:
         """Make a call and tell what happens, to its end: the head, the body's pieces, its end, or its failure.
@@ -131,14 +132,14 @@ class Upstream:
     @asynccontextmanager
     async def _answer(self, call: Call) -> AsyncIterator[tuple[httpx.Response, AsyncIterator[bytes]]]:
         """The answer to a call, and its body as it comes. Left at any point, it leaves nothing open."""
-        request = httpx.Request(call.method, call.url, headers=dict(call.headers), content=call.body)
+        request = httpx.Request(call.method, _parse(call.url), headers=dict(call.headers), content=call.body)
         request.stream = _Body(call.body)
-        # A request that is made by hand carries no timeout of its client's unless it is put there.
+        # A request that no client made carries no timeout unless it is put there.
         request.extensions["timeout"] = self._timeout.as_dict()
         origin = f"{request.url.scheme}://{request.url.netloc.decode('ascii', 'replace')}"
-        client, is_whole = self._take(origin), False
+        transport, is_whole = self._take(origin, request.url), False
         try:
-            response = await client.send(request, stream=True)
+            response = await transport.handle_async_request(request)
             body = response.aiter_raw()
             try:
                 yield response, body
@@ -151,14 +152,27 @@ class Upstream:
                     await response.aclose()
         finally:
             if is_whole:
-                self._put_back(origin, client)
+                self._put_back(origin, transport)
             else:  # whatever state its connection is in, nobody meets it
                 with trio.move_on_after(_CLOSING_SECONDS, shield=True):
-                    await client.aclose()
+                    await transport.aclose()
 
     async def aclose(self) -> None:
         """Close all idle connections."""
         await self._close_idle(math.inf)
+
+
+_parse = lru_cache(maxsize=256)(httpx.URL)
+"""A URL, of which there are as many as accounts' addresses; it cannot be changed."""
+
+
+def _proxy_for(url: httpx.URL) -> str | None:
+    """The proxy that the environment names for a URL. `NO_PROXY` names hosts, their domains, or `*`."""
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme, proxies.get("all"))
+    if proxy is None or proxy_bypass(f"{url.host}:{url.port}" if url.port else url.host):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 class _Body(httpx.AsyncByteStream):

@@ -14,10 +14,12 @@ import h2.connection
 import pytest
 import trio
 from hypercorn.config import Config as HypercornConfig
+from hypercorn.events import Event, RawData
 from hypercorn.protocol.h11 import H11Protocol
 
+from adapters.emulator import always
 from adapters.http1 import Context, Http1, Limits, Server
-from tests.adapters.harness import STREAMED, running
+from tests.adapters.harness import HELLO, STREAMED, running
 from tests.adapters.token_files import in_virtual_time
 from tests.adapters.wire import served
 
@@ -101,6 +103,59 @@ async def test_an_early_answer_to_a_body_in_pieces_is_survived(tmp_path: Path) -
             await wire.stream.send_all(chunks + b"0\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 404 ")
         assert await server.is_well()
+
+
+@pytest.fixture
+def sends(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What the server sends, each call of its own."""
+    sent: list[bytes] = []
+    original = Server.protocol_send
+
+    async def send(self: Server, event: Event) -> None:
+        if isinstance(event, RawData):
+            sent.append(event.data)
+        await original(self, event)
+
+    monkeypatch.setattr(Server, "protocol_send", send)
+    return sent
+
+
+@pytest.mark.parametrize("body", [HELLO, STREAMED])
+async def test_an_answer_that_is_there_is_sent_in_one_piece(
+    tmp_path: Path, body: dict[str, Any], sends: list[bytes]
+) -> None:
+    async with running(tmp_path) as site, served(site) as server:
+        wire = await server.connect()
+        for _ in range(3):
+            assert (await wire.ask("POST", "/v1/messages", body)).is_whole
+    assert [data[:13] for data in sends] == 3 * [b"HTTP/1.1 200 "]
+
+
+async def test_an_error_is_sent_in_one_piece(tmp_path: Path, sends: list[bytes]) -> None:
+    async with running(tmp_path) as site, served(site) as server:
+        wire = await server.connect()
+        assert (await wire.ask("POST", "/v1/messages", b"{")).status == 400
+    assert len(sends) == 1
+
+
+@in_virtual_time
+async def test_nothing_that_has_come_is_held_up(tmp_path: Path) -> None:
+    """The head goes with the first piece, each further one as it comes."""
+    async with running(tmp_path, scenario=always("slow:1000")) as site, served(site) as server:
+        wire = await server.connect()
+        await wire.send("POST", "/v1/messages", STREAMED, {"x-stagewhisper-delivery": "live"})
+        began = trio.current_time()
+        reply = await wire.receive(until=b"content_block_delta")
+        assert trio.current_time() - began < 3
+        assert not reply.is_whole
+
+
+async def test_a_request_without_a_body_is_answered_with_its_head_alone(tmp_path: Path, sends: list[bytes]) -> None:
+    async with running(tmp_path) as site, served(site) as server:
+        wire = await server.connect()
+        await wire.stream.send_all(b"HEAD /health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert (await wire.stream.receive_some()).endswith(b"\r\n\r\n")
+    assert len(sends) == 1
 
 
 def _garble(chance: Random) -> bytes:

@@ -180,3 +180,14 @@ async def test_a_view_that_left_keeps_no_driver_from_sending() -> None:
         assert trio.current_time() == 5
     await outbox.send(FULL)
     outbox.end()
+
+
+async def test_it_is_over_with_the_last_piece_of_a_stream_that_was_ended() -> None:
+    outbox = Outbox()
+    await _send_two_and_end(outbox)
+    assert [outbox.is_over() async for _ in outbox.chunks()] == [False, True]
+    outbox = Outbox()
+    await _send_and_close(outbox)
+    with pytest.raises(StreamBroken):
+        assert [outbox.is_over() async for _ in outbox.chunks()] == [False]
+    assert not outbox.is_over()

@@ -32,7 +32,7 @@ def text_of(reply: Reply) -> str:
 
 
 async def test_a_client_that_reads_slowly_holds_up_the_reading_of_the_answer_and_gets_all_of_it(tmp_path: Path) -> None:
-    count = 32 * MEBIBYTE // len(PIECE)
+    count = 20 * MEBIBYTE // len(PIECE)
     async with (
         canned(pieces(count)) as service,
         running(tmp_path, LIVE, endpoint=service.url) as site,

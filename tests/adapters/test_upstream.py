@@ -230,6 +230,63 @@ async def test_what_is_no_tls_is_the_networks_failure() -> None:
     assert summed(happenings) == ["CallFailed network"]
 
 
+PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_asked"),
+    [
+        ({"http_proxy": "http://{}"}, True),
+        ({"HTTP_PROXY": "http://{}"}, True),
+        ({"http_proxy": "{}"}, True),
+        ({"all_proxy": "http://{}"}, True),
+        ({"https_proxy": "http://{}"}, False),
+        ({}, False),
+        ({"http_proxy": "http://{}", "no_proxy": "127.0.0.1"}, False),
+        ({"http_proxy": "http://{}", "no_proxy": "*"}, False),
+        ({"http_proxy": "http://{}", "no_proxy": "elsewhere.example"}, True),
+    ],
+)
+async def test_the_environments_proxy_is_asked_unless_it_excepts_the_host(
+    variables: dict[str, str], is_asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    answer = OK + b"content-length: 4\r\n\r\nbody"
+    async with answering(answer) as proxy, answering(answer) as origin:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value.format(proxy.url.removeprefix("http://")))
+        assert summed(await told(origin.url)) == WHOLE
+        assert (len(proxy.requests), len(origin.requests)) == (is_asked, not is_asked)
+        if is_asked:
+            assert proxy.requests[0].startswith(f"POST {origin.url}/path HTTP/1.1\r\n".encode())
+        upstream = Upstream(connect_timeout=5.0, proxies=False)
+        assert await upstream.fetch(call(origin.url)) == (200, b"body")
+        await upstream.aclose()
+    assert len(proxy.requests) == is_asked
+
+
+async def test_a_proxy_is_asked_for_a_tunnel_to_an_https_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    asked: list[bytes] = []
+
+    async def refuse(stream: trio.SocketStream) -> None:
+        async with stream:
+            asked.append(await stream.receive_some())
+            await stream.send_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, refuse, 0, host="127.0.0.1"))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}")
+        assert summed(await told("https://service.example")) == NO_HEAD
+        nursery.cancel_scope.cancel()
+    assert asked[0].startswith(b"CONNECT service.example:443 HTTP/1.1\r\n")
+    assert SECRET.encode() not in asked[0]
+
+
 async def test_certificates_are_checked() -> None:
     upstream = Upstream(connect_timeout=1.0)
     with pytest.raises(Unreachable):

@@ -73,9 +73,9 @@ async def test_no_connection_is_lost_to_cancellations_at_every_stage() -> None:
 
 
 def _connections(upstream: Upstream) -> list[Any]:
-    """The idle clients' connections, as httpcore sees them. There is no public way to them."""
-    clients = [each.client for idle in upstream._idle.values() for each in idle]
-    return [each for client in clients for each in cast("Any", client)._transport._pool.connections]
+    """The idle transports' connections, as httpcore sees them. There is no public way to them."""
+    transports = [each.transport for idle in upstream._idle.values() for each in idle]
+    return [each for transport in transports for each in cast("Any", transport)._pool.connections]
 
 
 async def _serve(emulator: Emulator, task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED) -> None:

@@ -61,16 +61,19 @@ JUDGE = Judge()
 LIVE = msgspec.structs.replace(POLICY, delivery="live")
 
 
-def compare(frames: bytes, tools: Sequence[dict[str, Any]] = (SHELL_TOOL,)) -> anthropic.types.Message:
-    """The message, after the SDK made the same of both forms of it."""
+def compare(
+    frames: bytes, tools: Sequence[dict[str, Any]] = (SHELL_TOOL,), *, live: bool = True
+) -> anthropic.types.Message:
+    """The message, after the SDK made the same of all forms of it."""
     whole = Play(tools=tools).call().answer(frames).whole
     assert whole.status == 200
     message = JUDGE.read(whole.body)
     streamed = Play(stream=True, tools=tools).call().answer(frames)
     assert streamed.want == StreamEnded()
     assert JUDGE.rebuild(sse.encode_events(streamed.delivered)).model_dump() == message.model_dump()
-    live = Play(policy=LIVE, stream=True, tools=tools).call().answer(frames, pieces=7)
-    assert JUDGE.rebuild(sse.encode_events(live.delivered)).model_dump() == message.model_dump()
+    if live:
+        as_it_came = Play(policy=LIVE, stream=True, tools=tools).call().answer(frames, pieces=7)
+        assert JUDGE.rebuild(sse.encode_events(as_it_came.delivered)).model_dump() == message.model_dump()
     # The SDK's types are open; that nothing was lost in them shows against the bytes.
     sent = json.loads(whole.body)
     assert [block.model_dump(exclude_none=True) for block in message.content] == sent["content"]
@@ -89,10 +92,10 @@ def test_a_stream_and_a_whole_answer_are_one_message(name: str) -> None:
 def test_every_text_of_the_written_calls_is_one_message_in_both_forms() -> None:
     tools = [{**SHELL_TOOL, "name": name} for name in OFFERED]
     calls = texts = 0
-    for case in (case for template in TEMPLATES for case in expand(template, rounds=1)):
+    for number, case in enumerate(case for template in TEMPLATES for case in expand(template, rounds=1)):
         if not case.text.isascii() and _has_surrogates(case.text):
             continue  # no JSON can hold it, so no event can
-        blocks = compare(body(text(case.text)), tools).content
+        blocks = compare(body(text(case.text)), tools, live=number % 8 == 0).content
         assert len(blocks) == len(case.pieces)
         calls += sum(block.type == "tool_use" for block in blocks)
         texts += sum(block.type == "text" for block in blocks)
