@@ -109,6 +109,13 @@ def test_a_failure_is_one_line_of_bounded_length() -> None:
     assert "\n" not in failure.message
 
 
+@pytest.mark.parametrize("length", range(430, 470))
+def test_a_message_is_not_cut_amid_an_accounts_number(length: int) -> None:
+    message = "x" * length + " arn:aws:sts::111122223333:role is not allowed"
+    cut = classify(ServiceError("AccessDeniedException", "FEATURE", message, 403)).message
+    assert (":1" in cut) == (":111122223333:" in cut)
+
+
 def test_names_and_reasons_are_in_that_line_too() -> None:
     failure = classify(ServiceError("a\nb", "x\nINFO a made-up line\n" + "y" * 60_000, "m", 400))
     assert failure.message.startswith("the service answered 400 a b (x INFO a made-up line yyy")
