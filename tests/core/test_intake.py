@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import intake
+from core.events import AssistantText, ToolUseFragment
 from core.failures import Failure, Kind
 from core.http import Head
 from core.phases import ReadingRefusal, Streaming
 from core.response import Reading
 from core.times import Epoch, Instant
-from tests.builders import body, exception, text
+from tests.builders import body, exception, text, tool
 from tests.exchanges import TOKEN, Play, provider
 
 HELLO = body(text("Hel"), text("lo"))
@@ -62,8 +63,16 @@ def test_an_answer_is_read_alike_wherever_it_is_cut(place: int) -> None:
     whole, cut = _read(HELLO), _read(HELLO[:place], HELLO[place:])
     assert isinstance(whole, Streaming)
     assert isinstance(cut, Streaming)
-    assert cut.log.events() == whole.log.events()
+    assert intake.end_stream(cut, _reading()) == intake.end_stream(whole, _reading())
     assert cut.size == whole.size == len(HELLO)
+
+
+def test_neighbouring_texts_of_one_piece_are_kept_as_one() -> None:
+    use = tool("t1", "Bash", "{}", stop=True)
+    phase = _read(body(text("a"), text("b"), text(""), use, text("c")), body(text("d"), text("e")))
+    assert isinstance(phase, Streaming)
+    call = ToolUseFragment("t1", "Bash", "{}", True)
+    assert phase.log.events() == [AssistantText("ab"), call, AssistantText("c"), AssistantText("de")]
 
 
 def test_an_error_inside_an_answer_is_a_failure_whatever_stands_before_it() -> None:
