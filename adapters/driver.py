@@ -140,6 +140,10 @@ def _advance(step: Step, happening: dialogue.Happening, now: Now, listener: List
 _Errands: TypeAlias = dialogue.WantProvider | dialogue.WantFreshToken | dialogue.WantCall | dialogue.WantPause
 
 
+_GRACE_SECONDS = 0.01
+"""How late a moment may be seen to have passed, so that what the service has sent by then is read first."""
+
+
 class _Errand:
     """One want being carried out: what it says, and how to stop it."""
 
@@ -152,11 +156,12 @@ class _Errand:
     async def next(self, wake_at: float) -> dialogue.Happening:
         """What it says next, or `Woken` when that moment (of trio's clock) passes first.
 
-        What is there already goes before a moment that passed while this process was held up.
+        What is there already goes before a moment that passed while this process was held up: be it here, or still in
+        the system's hands.
         """
         with suppress(trio.WouldBlock):
             return self._receive.receive_nowait()
-        with trio.move_on_at(wake_at):
+        with trio.move_on_at(max(wake_at, trio.current_time() + _GRACE_SECONDS)):
             return await self._receive.receive()
         return dialogue.Woken()
 

@@ -28,6 +28,8 @@ from core.config import Config
 _log = logging.getLogger("stagewhisper")
 
 _BACKLOG = 1024
+_VANISHED = 10
+"""After so many times what a send may take, a client that acknowledges nothing has vanished."""
 _KEEP_ALIVE_SECONDS = 75.0
 """Longer than clients keep an idle connection (httpx 5 s, node 4 s), so that they close first and never race us."""
 
@@ -59,9 +61,10 @@ def listen(host: str, port: int, *, send_timeout: float = 60.0) -> socket.socket
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Accepted sockets inherit both. The first is for what a client that vanished never acknowledges although
-        # nothing is being sent; the second, for memory: a system holds megabytes for a client that does not read.
+        # nothing is being sent (longer than a send may take, for Linux counts the time of a window that is often full
+        # although bytes go through now and then); the second, for memory: a system holds megabytes for a client that does not read.
         if sys.platform == "linux":
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(send_timeout * 1000))
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(send_timeout * 1000 * _VANISHED))
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, SEND_BYTES)
         listener.bind(address)

@@ -14,7 +14,7 @@ import msgspec
 from core import intake, live, sse
 from core.anthropic import STATUS_OF_ERROR
 from core.codewhisperer import generate_call, service_endpoint
-from core.credentials import Token, fingerprint, region_of_profile
+from core.credentials import Token, region_of_profile
 from core.dialogue import (
     AnswerBegan,
     AttemptFailed,
@@ -60,6 +60,7 @@ from core.phases import (
     Phase,
     Policy,
     ReadingRefusal,
+    Refreshing,
     Streaming,
 )
 from core.refusals import Absence, refuse
@@ -97,13 +98,15 @@ def advance(exchange: Exchange, happening: Happening, *, now: Now) -> Step:
         ShellError: it was not asked for.
     """
     if isinstance(happening, DataArrived) and now.instant >= exchange.deadline:
-        happening = Woken()  # data that never ends leaves no gap in which to be woken
+        return _end_in_time(exchange, now, is_silent=False)  # data that never ends leaves no gap in which to be woken
     return _with_ping(_advance(exchange, happening, now), now)
 
 
 def _advance(exchange: Exchange, happening: Happening, now: Now) -> Step:
     phase = exchange.phase
     match happening, phase:
+        case _, Refreshing(provider=provider):
+            return _end_refreshing(exchange, provider, happening)
         case Woken(), _ if not isinstance(phase, Ended):
             return _wake(exchange, now)
         case ProviderChosen(provider), Choosing():
@@ -112,16 +115,8 @@ def _advance(exchange: Exchange, happening: Happening, now: Now) -> Step:
             return _give_up(exchange, (), None, absences)
         case TokenReady(token), Authorizing(provider=provider):
             return _call(exchange, provider, token, now)
-        case TokenRefused(problem, refused), Authorizing(provider=provider):
-            failure = Failure(kind=Kind.AUTHENTICATION, message=problem)
-            return _next_account(exchange, AttemptFailed(provider.id, failure, refused))
-        case TokenUnreadable(problem), Authorizing(provider=provider):
-            failure = Failure(kind=Kind.TOKEN_FILE, message=problem)
-            return _next_account(exchange, AttemptFailed(provider.id, failure))
-        case TokenUnavailable(problem), Authorizing(provider=provider):
-            # The refresh has had its own retries; what it says of the service's health is a server's error.
-            failure = Failure(kind=Kind.SERVER, message=problem)
-            return _next_account(exchange, AttemptFailed(provider.id, failure))
+        case TokenRefused() | TokenUnreadable() | TokenUnavailable(), Authorizing(provider=provider):
+            return _next_account(exchange, intake.judge_token(provider, happening))
         case HeadArrived(head), Calling():
             return _read_head(exchange, phase, head, now)
         case DataArrived(data, more), Streaming():
@@ -157,7 +152,7 @@ def _wake_at(exchange: Exchange) -> Instant:
 def _wake(exchange: Exchange, now: Now) -> Step:
     phase = exchange.phase
     if now.instant >= exchange.deadline:
-        return _end_in_time(exchange, now)
+        return _end_in_time(exchange, now, is_silent=True)
     match phase:
         case Pausing(provider=provider, token=token, deadline=deadline) if now.instant >= deadline:
             return _call(exchange, provider, token, now)
@@ -173,8 +168,11 @@ def _wake(exchange: Exchange, now: Now) -> Step:
             return Step(exchange, (), WantStill(wake_at=_wake_at(exchange)))
 
 
-def _end_in_time(exchange: Exchange, now: Now) -> Step:
-    """The end at the total deadline. Only a call that was under way is told as an account's failure."""
+def _end_in_time(exchange: Exchange, now: Now, *, is_silent: bool) -> Step:
+    """The end at the total deadline. Only a call that was under way is told as an account's failure.
+
+    Nor is one that was not silent, once the client was sent a part of it: it may be the client that took so long.
+    """
     phase = exchange.phase
     silence = f"no answer within {exchange.policy.total:g} seconds in all (timeouts.totalMs)"
     failure = Failure(kind=Kind.TIMEOUT, message=silence)
@@ -185,7 +183,9 @@ def _end_in_time(exchange: Exchange, now: Now) -> Step:
         if refused.kind is not Kind.AUTHENTICATION or exchange.refreshed:
             failure = refused
     if isinstance(phase, Calling | Streaming | ReadingRefusal):
-        notices = (_attempt_failed(phase.provider, phase.token, failure),)
+        is_blamed = is_silent or not exchange.spoken
+        told = failure if is_blamed else Failure(kind=Kind.CLIENT, message=silence)
+        notices = (intake.judge_attempt(phase.provider, phase.token, told),)
     return _give_up(exchange, notices, failure)
 
 
@@ -325,11 +325,11 @@ def _fail(exchange: Exchange, provider: Provider, token: Token, failure: Failure
     Nothing but the end, once the client has been sent a part of the answer.
     """
     if failure.kind is Kind.AUTHENTICATION and not exchange.refreshed:
-        if exchange.spoken:  # the account is not to blame before its token was refreshed
-            return _give_up(exchange, (TokenRejected(provider.id),), failure)
+        if exchange.spoken:
+            return _refresh_for_others(exchange, provider, token, failure)
         refreshing = msgspec.structs.replace(exchange, refreshed=True)
         return _authorize(refreshing, provider, token, (TokenRejected(provider.id),))
-    notice = _attempt_failed(provider, token, failure)
+    notice = intake.judge_attempt(provider, token, failure)
     if exchange.spoken:
         return _give_up(exchange, (notice,), failure)
     row = ROWS[failure.kind]
@@ -347,9 +347,22 @@ def _fail(exchange: Exchange, provider: Provider, token: Token, failure: Failure
     return _give_up(exchange, (notice,), failure)
 
 
-def _attempt_failed(provider: Provider, token: Token, failure: Failure) -> AttemptFailed:
-    is_refused = failure.kind is Kind.AUTHENTICATION
-    return AttemptFailed(provider.id, failure, fingerprint(token) if is_refused else None)
+def _refresh_for_others(exchange: Exchange, provider: Provider, token: Token, failure: Failure) -> Step:
+    """The end for the client; what is left is to refresh the token, before which its account is not to blame."""
+    given_up = _give_up(exchange, (TokenRejected(provider.id),), failure)
+    exchange = msgspec.structs.replace(exchange, phase=Refreshing(provider=provider), next_ping=None)
+    want = WantFreshToken(provider=provider, rejected=token, wake_at=_wake_at(exchange))
+    return Step(exchange, given_up.notices, want)
+
+
+def _end_refreshing(exchange: Exchange, provider: Provider, happening: Happening) -> Step:
+    match happening:
+        case TokenRefused() | TokenUnreadable() | TokenUnavailable():
+            return _end(exchange, (intake.judge_token(provider, happening),), StreamEnded())
+        case TokenReady() | Woken():
+            return _end(exchange, (), StreamEnded())
+        case _:
+            raise ShellError(f"{type(happening).__name__} is not what Refreshing waits for")
 
 
 def _backoff(exchange: Exchange) -> float:

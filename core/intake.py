@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from typing import assert_never
 
 import msgspec
 
 from core import eventstream
 from core.codewhisperer import EVENT_STREAM
-from core.credentials import Token
+from core.credentials import Token, fingerprint
+from core.dialogue import AttemptFailed, TokenRefused, TokenUnavailable, TokenUnreadable
 from core.drafts import ContentEvent
 from core.events import AssistantText, OtherEvent, ServiceError, Undecodable, parse_error, parse_event
 from core.failures import Failure, Kind, classify, classify_fault, parse_retry_after
 from core.http import Head
 from core.phases import ReadingRefusal, Streaming
 from core.response import BufferedResponse, Reading, fold
+from core.selection import Provider
 from core.times import Epoch
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
@@ -95,6 +98,26 @@ def judge_refusal(phase: ReadingRefusal, *, request_size: int, now: Epoch) -> Fa
         body_size=request_size,
         secrets=_secrets(phase.token),
     )
+
+
+def judge_attempt(provider: Provider, token: Token, failure: Failure) -> AttemptFailed:
+    """A call in vain, with its token's fingerprint where the token was refused."""
+    is_refused = failure.kind is Kind.AUTHENTICATION
+    return AttemptFailed(provider.id, failure, fingerprint(token) if is_refused else None)
+
+
+def judge_token(provider: Provider, happening: TokenRefused | TokenUnreadable | TokenUnavailable) -> AttemptFailed:
+    """An account's attempt that ended before its call, for there is no token."""
+    match happening:
+        case TokenRefused(problem, refused):
+            return AttemptFailed(provider.id, Failure(kind=Kind.AUTHENTICATION, message=problem), refused)
+        case TokenUnreadable(problem):
+            return AttemptFailed(provider.id, Failure(kind=Kind.TOKEN_FILE, message=problem))
+        case TokenUnavailable(problem):
+            # The refresh has had its own retries; what it says of the service's health is a server's error.
+            return AttemptFailed(provider.id, Failure(kind=Kind.SERVER, message=problem))
+        case _:
+            assert_never(happening)
 
 
 def _secrets(token: Token) -> tuple[str, ...]:

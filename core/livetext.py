@@ -14,6 +14,7 @@ tell yet it looks at again when more has come. What is certain is never taken ba
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -37,17 +38,19 @@ from core.toolcalls import (
 class LiveText:
     """One block of text. `is_cut`: a stop sequence has come, and what is behind it does not matter."""
 
-    __slots__ = ("_calls", "_stop_sequences", "_tail", "is_cut")
+    __slots__ = ("_calls", "_end", "_length", "_stops", "_tail", "is_cut")
 
     def __init__(self, names: NameIndex, stop_sequences: Sequence[str]) -> None:
         self._calls = _Calls(names) if names.names else None
-        self._stop_sequences = stop_sequences
-        self._tail = ""
+        self._stops = [_Stop(sequence) for sequence in stop_sequences]
+        self._length = 0  # of the text
+        self._tail = ""  # its end, of which it is not known whether it is before a stop sequence
+        self._end = math.inf  # the place of the first whole one
         self.is_cut = False
 
     def feed(self, text: str) -> list[str | WrittenCall]:
         """What is certain now and was not before, in order: text, none of it empty, and calls."""
-        if self._stop_sequences:
+        if self._stops:
             text = self._before_stop(text)
         if self._calls is not None:
             return self._calls.feed(text)
@@ -55,21 +58,59 @@ class LiveText:
 
     def _before_stop(self, text: str) -> str:
         """What no stop sequence begins in, nor may when more comes."""
-        text = self._tail + text
-        whole = [place for each in self._stop_sequences if (place := text.find(each)) >= 0]
-        begun = [place for each in self._stop_sequences if (place := _beginning(each, text)) >= 0]
-        place = min((*whole, *begun), default=len(text))
-        self.is_cut = place in whole
-        self._tail = text[place:]
-        return text[:place]
+        for stop in self._stops:
+            if stop.feed(text):
+                self._end = min(self._end, self._length + stop.end - len(stop.sequence))
+        self._length += len(text)
+        begun = max((stop.matched for stop in self._stops), default=0)
+        self.is_cut = self._end <= self._length - begun
+        tail, self._tail = self._tail, ""
+        tail += text  # in place, as long as nothing else refers to it
+        length = len(tail) - (self._length - int(min(self._end, self._length - begun)))
+        if length == 0:
+            self._tail = tail
+            return ""
+        self._tail = tail[length:]
+        return tail[:length]
 
 
-def _beginning(sequence: str, text: str) -> int:
-    """The place from which on the text's end may be the beginning of a sequence; -1 where there is none."""
-    place = max(0, len(text) - len(sequence) + 1)
-    while (place := text.find(sequence[0], place)) >= 0 and not sequence.startswith(text[place:]):
-        place += 1
-    return place
+class _Stop:
+    """A stop sequence, and how much of it the text ends with (Knuth, Morris and Pratt: no character is read twice)."""
+
+    __slots__ = ("_borders", "end", "matched", "sequence")
+
+    def __init__(self, sequence: str) -> None:
+        self.sequence = sequence
+        self.matched = 0
+        self.end = 0  # in the last piece, where the whole of it ended
+        self._borders = [0, 0]  # by the length of a beginning, how long one it also ends with; as far as was asked
+
+    def feed(self, text: str) -> bool:
+        """Take in more text. Whether the sequence has come with it; behind that it is not looked for again."""
+        sequence, matched = self.sequence, self.matched
+        at = 0 if matched < len(sequence) else len(text)
+        while at < len(text):
+            if matched == 0 and (at := text.find(sequence[0], at)) < 0:
+                break
+            while matched and sequence[matched] != text[at]:
+                matched = self._border(matched)
+            matched += sequence[matched] == text[at]
+            at += 1
+            if matched == len(sequence):
+                self.matched, self.end = matched, at
+                return True
+        self.matched = matched
+        return False
+
+    def _border(self, length: int) -> int:
+        sequence, borders = self.sequence, self._borders
+        while len(borders) <= length:
+            last = sequence[len(borders) - 1]
+            border = borders[-1]
+            while border and sequence[border] != last:
+                border = borders[border]
+            borders.append(border + (sequence[border] == last))
+        return borders[length]
 
 
 # --- calls -----------------------------------------------------------------------------------------------------
@@ -81,8 +122,11 @@ _PERHAPS_CLOSING = {mark: re.compile(rf" {{0,3}}({mark}*+)[ \t]*+") for mark in 
 _LONGEST_MARKER = max(map(len, MARKERS))
 
 _MOST_REREAD = 4096
-"""Characters that may be read again whenever more have come. Where there are more of them, say a million blanks, they
-wait until an eighth has been added: so a text takes linear time in any pieces."""
+"""Characters that may be read again whenever more have come."""
+
+_LONG_RUNS = " \t\r\n`~+-.0123456789Ee"
+"""What long runs are made of that say nothing before their end: blanks, marks, a number. Where more than that is to be
+read again, they wait until an eighth has been added or something else comes: so a text takes linear time."""
 
 
 class _Pending(msgspec.Struct, frozen=True, gc=False):
@@ -113,7 +157,7 @@ class _Calls:
         self._is_line_new = True  # whether a line begins at `at`
         self._is_quoted = False
         self._fence: tuple[str, int] | None = None
-        self._openers: list[int] = []  # the lengths of runs without a partner, all different
+        self._openers: dict[int, int] = {}  # by the lengths of runs without a partner, how many are before each
         self._call: int | None = None  # where a call has begun that may be one
         self._progress = Progress()
         self._searched = 0  # up to here there is no partner in what has begun as a call
@@ -125,16 +169,22 @@ class _Calls:
         whole, self._text = self._text, ""
         whole += text  # in place, as long as nothing else refers to it
         self._text = whole
-        if len(whole) < self._look:
-            return []
-        while self._read():
-            pass
+        if len(whole) >= self._look or text.strip(_LONG_RUNS):
+            while self._read():
+                pass
+        elif self._safe == len(whole) - len(text):
+            self._safe = len(whole)
         given = self._give()
         if self._call is None and not self._pending:
             self._forget(min(self._at, self._sent))
         length = len(self._text)
-        reread = length - max(self._at, self._progress.reach)
-        self._look = length + length // 8 if reread > _MOST_REREAD else 0
+        reach = max(self._at, self._progress.reach)
+        if self._call is not None and self._openers:
+            reach = min(reach, self._searched)
+        if length - reach <= _MOST_REREAD:
+            self._look = 0
+        elif length >= self._look:
+            self._look = length + length // 8
         return given
 
     def _give(self) -> list[str | WrittenCall]:
@@ -234,7 +284,7 @@ class _Calls:
         if kind != "`":
             self._is_line_new = True
         elif not self._close(token[0]):
-            self._openers.append(end - start)
+            self._openers[end - start] = len(self._openers)
         return True
 
     def _pass(self, end: int) -> bool:
@@ -277,6 +327,7 @@ class _Calls:
         """Whether a run between two places makes inline code of what is before it."""
         self._searched = max(self._searched, start)
         while (token := _FENCE_TOKEN.search(self._text, self._searched, end)) is not None:
+            self._searched = token.start()
             if token[0][0] == "`":
                 if token.end() == len(self._text):
                     return False
@@ -295,11 +346,12 @@ class _Calls:
 
     def _close(self, run: str) -> bool:
         """Whether a run is the partner of one before it. What stands between the two is code."""
-        if run[0] != "`" or len(run) not in self._openers:
+        if run[0] != "`" or (opener := self._openers.get(len(run))) is None:
             return False
-        opener = self._openers.index(len(run))
-        del self._openers[opener:]
-        self._pending = [each for each in self._pending if each.openers <= opener]
+        while len(self._openers) > opener:
+            self._openers.popitem()
+        while self._pending and self._pending[-1].openers > opener:  # each is behind as many as the one before, or more
+            self._pending.pop()
         return True
 
     def _end_paragraph(self) -> None:
@@ -316,5 +368,7 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 def _begun_marker(text: str, at: int) -> int:
     """The place from which on the text's end may be the beginning of a marker; its length where there is none."""
-    places = [_beginning(marker, text) for marker in MARKERS]
-    return min((place for place in places if place >= at), default=len(text))
+    for place in range(max(at, len(text) - _LONGEST_MARKER + 1), len(text)):
+        if any(marker.startswith(text[place:]) for marker in MARKERS):
+            return place
+    return len(text)

@@ -110,11 +110,17 @@ class Pausing(msgspec.Struct, frozen=True, kw_only=True):
     deadline: Instant
 
 
+class Refreshing(msgspec.Struct, frozen=True, kw_only=True):
+    """The client has its error, and the account gets the token that whoever comes next will need."""
+
+    provider: Provider
+
+
 class Ended(msgspec.Struct, frozen=True):
     """Nothing is wanted any more."""
 
 
-Phase: TypeAlias = Choosing | Authorizing | Calling | Streaming | ReadingRefusal | Pausing | Ended
+Phase: TypeAlias = Choosing | Authorizing | Calling | Streaming | ReadingRefusal | Pausing | Refreshing | Ended
 
 
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):

@@ -141,12 +141,12 @@ class Progress:
     It belongs to one call that begins at one place of one text, which only grows.
     """
 
-    __slots__ = ("at", "closers", "fresh", "start", "string_at", "string_start")
+    __slots__ = ("at", "closers", "due", "start", "string_at", "string_start")
 
     def __init__(self) -> None:
         self.start = self.at = self.string_start = self.string_at = -1
         self.closers: list[str] = []
-        self.fresh = False
+        self.due = _Due.FIRST
 
     @property
     def reach(self) -> int:
@@ -243,41 +243,49 @@ _NUMBER_CHARACTERS = re.compile(r"[-+.0-9Ee]+")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[Ee][-+]?[0-9]+)?")
 
 
+class _Due(enum.Enum):
+    """What has to come next in an object."""
+
+    FIRST = enum.auto()
+    """The first item of the innermost bracket, or its end."""
+    COMMA = enum.auto()
+    """A comma, or the innermost bracket's end."""
+    ITEM = enum.auto()
+    COLON = enum.auto()
+    VALUE = enum.auto()
+
+
 def _end_of_object(text: str, start: int, progress: Progress | None) -> int:
     """The place behind the JSON object that begins here."""
     if progress is not None and progress.start == start:
-        at, closers, fresh = progress.at, list(progress.closers), progress.fresh
+        at, closers, due = progress.at, list(progress.closers), progress.due
     else:
         at = _expect(text, start, "{")
-        closers = ["}"]  # of all open brackets, the innermost last
-        fresh = True  # nothing stands in the innermost bracket yet
-    known = at, fresh
+        closers, due = ["}"], _Due.FIRST  # of all open brackets, the innermost last
+    known = at, due
     try:
         while closers:
-            known = at, fresh
             at = _skip(_WHITESPACE, text, at)
-            if text.startswith(closers[-1], at):
-                at += 1
+            known = at, due
+            if due in (_Due.FIRST, _Due.COMMA) and text.startswith(closers[-1], at):
                 closers.pop()
-                fresh = False
-                continue
-            if not fresh:
-                at = _skip(_WHITESPACE, text, _expect(text, at, ","))
-            if closers[-1] == "}":
-                at = _end_of_string(text, _expect(text, at, '"'), progress)
-                at = _skip(_WHITESPACE, text, _expect(text, _skip(_WHITESPACE, text, at), ":"))
-            bracket = text[at : at + 1]
-            fresh = bracket in ("{", "[")
-            if not fresh:
-                at = _end_of_scalar(text, at, progress)
+                at, due = at + 1, _Due.COMMA
+            elif due is _Due.COMMA:
+                at, due = _expect(text, at, ","), _Due.ITEM
+            elif due is _Due.COLON:
+                at, due = _expect(text, at, ":"), _Due.VALUE
+            elif due is not _Due.VALUE and closers[-1] == "}":
+                at, due = _end_of_string(text, _expect(text, at, '"'), progress), _Due.COLON
+            elif text[at : at + 1] not in ("{", "["):
+                at, due = _end_of_scalar(text, at, progress), _Due.COMMA
             elif len(closers) == _DEEPEST:
                 raise _Missed(Miss.NO)
             else:
-                at += 1
-                closers.append("}" if bracket == "{" else "]")
+                closers.append("}" if text[at] == "{" else "]")
+                at, due = at + 1, _Due.FIRST
     except _Missed:
         if progress is not None:
-            progress.start, progress.closers, (progress.at, progress.fresh) = start, closers, known
+            progress.start, progress.closers, (progress.at, progress.due) = start, closers, known
         raise
     return at
 

@@ -218,7 +218,7 @@ async def test_a_second_signal_ends_everything_at_once(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has TCP_USER_TIMEOUT")
 def test_the_system_drops_a_client_that_vanished_and_keeps_little_for_one_that_does_not_read() -> None:
     with listen("127.0.0.1", 0, send_timeout=1.5) as listener:
-        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1500
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 15_000
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == SEND_BYTES
 
 

@@ -16,18 +16,23 @@ from core.dialogue import (
     Refused,
     StreamEnded,
     Succeeded,
+    TokenReady,
+    TokenRefused,
     TokenRejected,
+    TokenUnavailable,
+    TokenUnreadable,
     WantData,
     WantFreshToken,
     WantPause,
     WantProvider,
     Woken,
 )
-from core.errors import ClientRequestError
+from core.errors import ClientRequestError, ShellError
 from core.exchange import advance
 from core.phases import ask_for_delivery
+from core.times import Instant
 from tests.builders import SHELL_TOOL, body, event, exception, text, tool
-from tests.exchanges import EVENT_STREAM, POLICY, Play
+from tests.exchanges import EVENT_STREAM, POLICY, TOKEN, Play, provider
 
 LIVE = msgspec.structs.replace(POLICY, delivery="live")
 HELLO = body(text("Hel"))
@@ -154,14 +159,41 @@ def test_health_hears_of_a_fault_what_it_hears_in_buffered_delivery() -> None:
         assert play.failed[:1] == failed
 
 
-def test_a_token_refused_behind_the_first_word_is_not_held_against_its_account() -> None:
-    play = begun().tell(DataArrived(body(exception("AccessDeniedException", INVALID_TOKEN))))
-    assert isinstance(play.want, StreamEnded)
+REFUSED = DataArrived(body(exception("AccessDeniedException", INVALID_TOKEN)))
+
+
+@pytest.mark.parametrize(
+    ("happening", "failed"),
+    [
+        (TokenReady(TOKEN), []),
+        (TokenRefused("invalid_grant", "0" * 16), [("a", "authentication")]),
+        (TokenUnreadable("gone"), [("a", "token_file")]),
+        (TokenUnavailable("later"), [("a", "server")]),
+        (Woken(), []),
+    ],
+)
+def test_a_token_refused_behind_the_first_word_is_refreshed_for_others_before_its_account_is_blamed(
+    happening: Any, failed: list[tuple[str, str]]
+) -> None:
+    play = begun().tell(REFUSED)
+    assert play.want == WantFreshToken(provider=provider(), rejected=TOKEN, wake_at=Instant(1100.0))
+    assert isinstance(play.delivered[-1], sse.Error)
     assert play.failed == []
     assert any(isinstance(notice, TokenRejected) for notice in play.notices)
-    assert isinstance(play.delivered[-1], sse.Error)
+    sent = len(play.delivered)
+    if isinstance(happening, Woken):
+        play.now = 1100.0
+    play.tell(happening)
+    assert isinstance(play.want, StreamEnded)
+    assert play.failed == failed
+    assert len(play.delivered) == sent
+    with pytest.raises(ShellError):
+        begun().tell(REFUSED, BodyEnded())
+
+
+def test_a_token_refused_before_the_first_word_is_refreshed_for_the_request_itself() -> None:
     before = live().call().tell(HeadArrived(EVENT_STREAM))
-    before.tell(DataArrived(body(exception("AccessDeniedException", INVALID_TOKEN))))
+    before.tell(REFUSED)
     assert isinstance(before.want, WantFreshToken)
 
 
@@ -179,9 +211,22 @@ def test_a_stall_and_the_end_of_all_time_end_it_with_an_error() -> None:
     assert isinstance(play.delivered[-1], sse.Error)
     late = begun()
     late.now = 1100.0
-    late.tell(DataArrived(HELLO))
+    late.tell(Woken())
+    assert late.failed == [("a", "timeout")]
     assert isinstance(late.delivered[-1], sse.Error)
     assert "in all" in late.delivered[-1].error.message
+
+
+def test_a_service_that_goes_on_to_the_end_of_all_time_is_not_blamed_for_what_a_slow_client_took() -> None:
+    late = begun()
+    late.now = 1100.0
+    late.tell(DataArrived(HELLO))
+    assert late.failed == [("a", "client")]
+    assert isinstance(late.delivered[-1], sse.Error)
+    assert late.delivered[-1].error.type == "timeout_error"
+    buffered = Play(stream=True).call().tell(HeadArrived(EVENT_STREAM), DataArrived(HELLO))
+    buffered.now = 1100.0
+    assert buffered.tell(DataArrived(HELLO)).failed == [("a", "timeout")]
 
 
 def test_content_puts_off_the_next_ping() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from core import livetext, toolcalls
 from core.livetext import LiveText
+from core.response import find_stop
 from core.toolcalls import WrittenCall, find_calls, index_names
 from tests.core.test_toolcalls_properties import INDEX, TOOLS, calls, forms, texts, write
 from tests.core.test_toolcalls_work import Work, count_patterns
@@ -214,6 +215,44 @@ def test_nothing_is_held_that_is_the_same_however_the_text_goes_on(text: str) ->
     assert certain == given
 
 
+@pytest.mark.parametrize("run", [" ", "\t", "`", "~", "1"])
+def test_behind_a_run_however_long_what_decides_is_seen_at_once(run: str) -> None:
+    long = run * 6000
+    assert joined(fed(f"a\n{long}", "x")) == [f"a\n{long}x"]
+    assert joined(fed(f'a Tool call: Read({{"b":{long}', "x")) == [f'a Tool call: Read({{"b":{long}x']
+    assert joined(fed("a Tool call:" + " " * 6000, *"x y")) == ["a Tool call:" + " " * 6000 + "x y"]
+
+
+def test_a_long_stop_sequence_is_found_and_nothing_is_lost_before_it() -> None:
+    sequence = "ab" * 500 + "c"
+    text = "ab" * 800 + "c" + "x"
+    live = LiveText(INDEX, [sequence, "nowhere"])
+    given = joined([live.feed(piece) for piece in cut(text, accumulate([7, 1, 11] * 200))])
+    assert given == ["ab" * 300]
+    assert live.is_cut
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text("ab", max_size=30),
+    st.lists(st.text("ab", min_size=1, max_size=6), min_size=1, max_size=3),
+    st.lists(st.integers(0, 30), max_size=5),
+)
+def test_text_is_cut_where_the_first_stop_sequence_begins_in_any_pieces(
+    text: str, sequences: list[str], places: list[int]
+) -> None:
+    live = LiveText(INDEX, sequences)
+    given = "".join(str(piece) for part in cut(text, places) for piece in live.feed(part))
+    stop = find_stop(text, sequences)
+    whole = text if stop is None else text[: stop[0]]
+    assert whole.startswith(given)
+    held = whole[len(given) :]
+    assert live.is_cut == (stop is not None and not held)
+    if stop is None:
+        longest = [max(n for n in range(len(each) + 1) if text.endswith(each[:n])) for each in sequences]
+        assert len(held) == max(longest)
+
+
 # --- work ------------------------------------------------------------------------------------------------------
 
 
@@ -221,6 +260,10 @@ def test_nothing_is_held_that_is_the_same_however_the_text_goes_on(text: str) ->
     ("beginning", "again", "end"),
     [
         ("` ", 'Tool call: Read({"a": " ', "`\n"),
+        ("a ` ", "Tool call: Read() `` `` ", ""),
+        ('Tool call: Read({"' + "k" * 1_000 + '": "', "v", ""),
+        ('Tool call: Read({"k":' + " " * 1_000 + '"', "v", ""),
+        ('a ` Tool call: Read({"k": "', "`", ""),
         ("", "word ", ""),
         ('Tool call: Read({"a": "', "x y", ""),
         ('Tool call: Read({"a": [', '1,"b",', ""),
