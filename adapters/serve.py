@@ -61,8 +61,9 @@ def listen(host: str, port: int, *, send_timeout: float = 60.0) -> socket.socket
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # Accepted sockets inherit both. The first is for what a client that vanished never acknowledges although
-        # nothing is being sent (longer than a send may take, for Linux counts the time of a window that is often full
-        # although bytes go through now and then); the second, for memory: a system holds megabytes for a client that does not read.
+        # nothing is being sent: longer than a send may take, for Linux also counts the time for which a small window
+        # stays full although bytes go through it. The second is for memory: a system holds megabytes for a client
+        # that does not read.
         if sys.platform == "linux":
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(send_timeout * 1000 * _VANISHED))
         if hasattr(socket, "TCP_NOTSENT_LOWAT"):
