@@ -50,7 +50,7 @@ from fuzz.reference_answer import Block, Said, Terms
 from fuzz.strict_client import Rebuilt, rebuild
 
 MODEL = Model(name="claude-test", id="CLAUDE_TEST_V1_0", display_name="A model made up for tests")
-_LETTERS = "thgxceoOmpuk!#jw|qzv="
+LETTERS = "thgxceoOmpuk!#jw|qzv="
 _STOP_REASONS = {
     "END_TURN": "end_turn",
     "TOOL_USE": "tool_use",
@@ -254,7 +254,7 @@ _SERVICE_IDS = ("tooluse_1", "tooluse_2", _NAMES[1], "tooluse_3", "")
 def read_script(data: bytes) -> Script:
     """The script that lines are."""
     script = Script()
-    for letter, words in read_lines(data, _LETTERS, most=40):
+    for letter, words in read_lines(data, LETTERS, most=40):
         match letter:
             case "q":
                 if words.strip() and len(script.stop_sequences) < 4:

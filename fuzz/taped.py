@@ -52,7 +52,7 @@ from core.refusals import Absence
 from core.request import convert
 from core.taping import Moment, begin_tape, end_tape, record
 from core.times import Epoch
-from fuzz.answer import MODEL, read_script, render_request
+from fuzz.answer import LETTERS, MODEL, read_script, render_request
 from fuzz.play import PROVIDERS, Player, ask
 
 _POLICY = Policy(first_byte=30, idle=20, total=100, ping_quiet=10, ping_interval=15)
@@ -288,6 +288,8 @@ def _expand_all(lines: bytes, token: Token, first: Token) -> bytes:
 
 def _expand_line(line: str, token: Token, first: Token) -> str:
     letter = line[:1]
+    if letter not in LETTERS:
+        return line  # it stands for another one, which may read a secret's first characters as numbers
     if letter in {"!", "#"}:
         # Only in what is told: a name is cut at a colon, and what the service writes into a name is none.
         before, bar, after = line.rpartition("|")
