@@ -105,6 +105,8 @@ def advance(exchange: Exchange, happening: Happening, *, now: Now) -> Step:
 def _advance(exchange: Exchange, happening: Happening, now: Now) -> Step:
     phase = exchange.phase
     match happening, phase:
+        case DataArrived(data, more), Streaming():  # first, for it comes most often
+            return _read_stream(exchange, phase, data, more, now)
         case _, Refreshing(provider=provider):
             return _end_refreshing(exchange, provider, happening)
         case Woken(), _ if not isinstance(phase, Ended):
@@ -119,8 +121,6 @@ def _advance(exchange: Exchange, happening: Happening, now: Now) -> Step:
             return _next_account(exchange, intake.judge_token(provider, happening))
         case HeadArrived(head), Calling():
             return _read_head(exchange, phase, head, now)
-        case DataArrived(data, more), Streaming():
-            return _read_stream(exchange, phase, data, more, now)
         case DataArrived(data), ReadingRefusal():
             return _read_refusal(exchange, phase, data, now)
         case BodyEnded(), Streaming():

@@ -53,7 +53,7 @@ def read_stream(phase: Streaming, data: bytes, *, request_size: int) -> Streamin
             events.append(event)
     if fed.fault is not None:
         return classify_fault(fed.fault)
-    log = phase.log.extend(list(_join_texts(events)))
+    log = phase.log.extend(events if len(events) < 2 else list(_join_texts(events)))
     return msgspec.structs.replace(phase, size=size, pending=fed.pending, log=log)
 
 

@@ -120,6 +120,9 @@ _FENCE_TOKEN = re.compile(rf"{LINE_END}|`+")
 _PERHAPS_A_FENCE = re.compile(r" {0,3}(?:`{1,2}|~{1,2})\Z")
 _PERHAPS_CLOSING = {mark: re.compile(rf" {{0,3}}({mark}*+)[ \t]*+") for mark in ("`", "~")}
 _LONGEST_MARKER = max(map(len, MARKERS))
+_BEGUN_MARKER = re.compile(
+    rf"(?:{'|'.join(re.escape(marker[:end]) for marker in MARKERS for end in range(len(marker) - 1, 0, -1))})\Z"
+)
 
 _MOST_REREAD = 4096
 """Characters that may be read again whenever more have come."""
@@ -368,7 +371,5 @@ def _end(pattern: re.Pattern[str], text: str, at: int) -> int:
 
 def _begun_marker(text: str, at: int) -> int:
     """The place from which on the text's end may be the beginning of a marker; its length where there is none."""
-    for place in range(max(at, len(text) - _LONGEST_MARKER + 1), len(text)):
-        if any(marker.startswith(text[place:]) for marker in MARKERS):
-            return place
-    return len(text)
+    begun = _BEGUN_MARKER.search(text, max(at, len(text) - _LONGEST_MARKER + 1))
+    return len(text) if begun is None else begun.start()
