@@ -139,14 +139,15 @@ def _advance(exchange: Exchange, happening: Happening, now: Now) -> Step:
 # --- waiting ---------------------------------------------------------------------------------------------------
 
 
+_TIMED = (Calling, Streaming, ReadingRefusal, Pausing)
+
+
 def _wake_at(exchange: Exchange) -> Instant:
     """The next moment at which something is to be done although nothing happened."""
-    moments = [exchange.deadline]
-    if exchange.next_ping is not None:
-        moments.append(exchange.next_ping)
-    if isinstance(exchange.phase, Calling | Streaming | ReadingRefusal | Pausing):
-        moments.append(exchange.phase.deadline)
-    return min(moments)
+    phase, moment = exchange.phase, exchange.deadline
+    if isinstance(phase, _TIMED):
+        moment = min(moment, phase.deadline)
+    return moment if exchange.next_ping is None else min(moment, exchange.next_ping)
 
 
 def _wake(exchange: Exchange, now: Now) -> Step:
@@ -268,12 +269,12 @@ def _read_stream(exchange: Exchange, phase: Streaming, data: bytes, more: bool, 
     read = intake.read_stream(phase, data, request_size=exchange.request_size)
     if isinstance(read, Failure):
         return _fail(exchange, phase.provider, phase.token, read, now)
-    phase = msgspec.structs.replace(read, deadline=now.instant + exchange.policy.idle)
-    if phase.live is None or more:
-        return _want_data(exchange, phase)
-    sent, events = live.advance(phase.live, phase.log)
+    deadline = now.instant + exchange.policy.idle
+    if read.live is None or more:
+        return _want_data(exchange, msgspec.structs.replace(read, deadline=deadline))
+    sent, events = live.advance(read.live, read.log)
     exchange, notices = _speak(exchange, events, now)
-    return _want_data(exchange, msgspec.structs.replace(phase, live=sent), notices)
+    return _want_data(exchange, msgspec.structs.replace(read, deadline=deadline, live=sent), notices)
 
 
 def _speak(exchange: Exchange, events: Sequence[sse.StreamEvent], now: Now) -> tuple[Exchange, tuple[Notice, ...]]:

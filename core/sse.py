@@ -118,7 +118,19 @@ StreamEvent: TypeAlias = (
 )
 
 _encoder = msgspec.json.Encoder()
-
+_HEADS = {
+    kind: b"event: %b\ndata: " % str(kind.__struct_config__.tag).encode()
+    for kind in (
+        MessageStart,
+        ContentBlockStart,
+        ContentBlockDelta,
+        ContentBlockStop,
+        MessageDelta,
+        MessageStop,
+        Ping,
+        Error,
+    )
+}
 
 _LINE_SEPARATORS = ("\u2028", "\u2029", "\x85")
 
@@ -129,10 +141,7 @@ def encode_events(events: Iterable[StreamEvent]) -> bytes:
     The line ends that only Unicode knows are escaped: httpx's `iter_lines`, for one, would end a line there. In
     JSON they can stand in strings alone, so it says the same.
     """
-    encoded = b"".join(
-        b"event: %b\ndata: %b\n\n" % (event.__struct_config__.tag.encode(), _encoder.encode(event))  # type: ignore[union-attr]  # every event has a tag
-        for event in events
-    )
+    encoded = b"".join([b"%b%b\n\n" % (_HEADS[type(event)], _encoder.encode(event)) for event in events])
     if not encoded.isascii():
         for separator in _LINE_SEPARATORS:
             encoded = encoded.replace(separator.encode(), b"\\u%04x" % ord(separator))
